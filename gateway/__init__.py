@@ -1,0 +1,1 @@
+"""The gateway: serves the connectors' endpoints to Publik, one scheme, one envelope, deny by default."""

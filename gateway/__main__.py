@@ -1,0 +1,235 @@
+"""The `relais` command: `serve`, `check`, `connectors`, `openapi`, `demo`.
+
+Speaks French, or English where `RELAIS_LANG=en` or the locale says so; tables for a person, plain lines when piped.
+An error is one sentence that says what to do, on standard error, with exit code 1 (2 for a wrong command line).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+from pydantic_core import to_json
+from rich.console import Console
+from rich.table import Table
+
+from sdk import openapi as sdk_openapi
+from sdk.errors import RelaisError, Text, english
+
+from . import app, journal
+from .demo import demo as run_demo
+from .health import WHO_ACTS, Availability, probe
+from .registry import AnyConnector, Instance, Registry, installed
+from .settings import load
+
+
+def _chosen_language() -> str:
+    chosen = os.environ.get("RELAIS_LANG") or os.environ.get("LC_ALL") or os.environ.get("LANG") or ""
+    return "en" if chosen.lower().startswith("en") else "fr"
+
+
+LANGUAGE = _chosen_language()
+
+
+def say(french: str, en: str) -> str:
+    """The sentence in the language of this terminal."""
+    return en if LANGUAGE == "en" else french
+
+
+commands = typer.Typer(
+    name="relais",
+    help=say(
+        "Passerelle de connecteurs entre Publik et les logiciels métier.",
+        "Connector gateway between Publik and business software.",
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None if not sys.stdout.isatty() else "rich",
+)
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", help=say("Fichier de configuration.", "Settings file."), show_default=True)
+]
+ConnectorOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--connector",
+        metavar="MODULE:CLASS",
+        help=say("Connecteur de plus, hors paquet installé.", "One more connector, not installed as a package."),
+    ),
+]
+DEFAULT_CONFIG = Path("relais.toml")
+
+
+def _rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table for a person; tab-separated lines when piped."""
+    if sys.stdout.isatty():
+        table = Table(*columns, title=title, title_justify="left", header_style="bold")
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+    else:
+        for row in rows:
+            print("\t".join(row))
+
+
+def _usable(extra: Sequence[str] | None) -> Mapping[str, type[AnyConnector]]:
+    """The installed connectors; those that cannot be used are told on standard error."""
+    found = installed(extra or ())
+    for problem in found.problems:
+        print(
+            say(f"relais : connecteur inutilisable : {problem}", f"relais: unusable connector: {problem}"),
+            file=sys.stderr,
+        )
+    return found.connectors
+
+
+@commands.command(help=say("Servir les instances de la configuration.", "Serve the configured instances."))
+def serve(
+    config: ConfigOption = DEFAULT_CONFIG,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help=say("Processus ; par défaut un par cœur.", "Processes; one per core by default.")),
+    ] = None,
+    connector: ConnectorOption = None,
+) -> None:
+    settings = load(config)
+    count = workers or settings.gateway.workers or os.cpu_count() or 1
+    raise typer.Exit(app.serve(settings, _usable(connector), workers=count))
+
+
+@commands.command(
+    help=say(
+        "Vérifier la configuration, puis l'adresse et les identifiants de chaque instance.",
+        "Check the settings, then the address and credentials of each instance.",
+    )
+)
+def check(
+    instance: Annotated[
+        str | None, typer.Argument(metavar="CONNECTOR/INSTANCE", help=say("Une seule instance.", "One instance only."))
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    connector: ConnectorOption = None,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help=say("Sans appeler les logiciels métier.", "Without calling any publisher.")),
+    ] = False,
+) -> None:
+    settings = load(config)
+    connectors = _usable(connector)
+    journal.configure("error", stream=sys.stderr)
+
+    async def examine() -> list[tuple[Instance, Availability]]:
+        registry = Registry.open(settings, connectors)
+        try:
+            chosen = [i for i in registry.instances.values() if instance in (None, i.where)]
+            if offline:
+                return [(i, Availability("unchecked")) for i in chosen]
+            return list(zip(chosen, await asyncio.gather(*(probe(i) for i in chosen)), strict=True))
+        finally:
+            await registry.close()
+
+    found = uvloop.run(examine())
+    if instance is not None and not found:
+        raise RelaisError(
+            Text(f"Aucune instance {instance} dans {config}.", en=f"There is no instance {instance} in {config}.")
+        )
+    _rows(
+        say("Instances", "Instances"),
+        ("instance", say("état", "state"), say("qui agit", "who acts"), say("raison", "reason")),
+        [
+            (
+                one.where,
+                state.state,
+                say(WHO_ACTS[state.state], english(WHO_ACTS[state.state])),
+                say(state.reason, state.reason_en),
+            )
+            for one, state in found
+        ],
+    )
+    raise typer.Exit(1 if any(state.state not in ("up", "unchecked") for _, state in found) else 0)
+
+
+@commands.command(help=say("Les connecteurs installés.", "The installed connectors."))
+def connectors(connector: ConnectorOption = None) -> None:
+    _rows(
+        say("Connecteurs", "Connectors"),
+        (
+            say("nom", "name"),
+            say("titre", "title"),
+            say("points d'accès", "endpoints"),
+            say("paquet", "module"),
+            say("supposé, non vérifié", "assumed, not verified"),
+        ),
+        [
+            (name, found.title, str(len(found.endpoints)), found.__module__, found.confidence)
+            for name, found in _usable(connector).items()
+        ],
+    )
+    raise typer.Exit(1 if installed(connector or ()).problems else 0)
+
+
+@commands.command(help=say("Le document OpenAPI 3.1 d'un connecteur.", "A connector's OpenAPI 3.1 document."))
+def openapi(
+    name: Annotated[str, typer.Argument(metavar="CONNECTOR", help=say("Nom du connecteur.", "Name of the connector."))],
+    instance: Annotated[
+        str, typer.Option(help=say("Nom d'instance dans les adresses.", "Instance name in the paths."))
+    ] = "demo",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help=say("Fichier à écrire.", "File to write."))
+    ] = None,
+    connector: ConnectorOption = None,
+) -> None:
+    found = _usable(connector)
+    if name not in found:
+        known = ", ".join(found) or "—"
+        raise RelaisError(
+            Text(
+                f"Aucun connecteur {name} : choisir parmi {known}, ou l'installer avec pip.",
+                en=f"There is no connector {name}: choose among {known}, or install it with pip.",
+            )
+        )
+    text = to_json(sdk_openapi.document(found[name], instance), indent=2).decode() + "\n"
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.write_text(text, encoding="utf-8")
+
+
+@commands.command(
+    help=say(
+        "Démarrer la passerelle avec les simulateurs de tous les connecteurs ; Ctrl-C arrête tout.",
+        "Start the gateway with every connector's simulator; Ctrl-C stops everything.",
+    )
+)
+def demo(
+    port: Annotated[
+        int, typer.Option(help=say("Port de la passerelle ; 0 en choisit un.", "The gateway's port; 0 picks one."))
+    ] = 8080,
+    connector: ConnectorOption = None,
+) -> None:
+    raise typer.Exit(run_demo(_usable(connector), port=port, in_english=LANGUAGE == "en"))
+
+
+def main() -> None:
+    """Entry point of the `relais` command."""
+    try:
+        commands()
+    except RelaisError as error:
+        message = english(error.message) if LANGUAGE == "en" else str(error.message)
+        print(f"relais: {message}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        print(f"relais: {error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

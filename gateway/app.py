@@ -1,0 +1,291 @@
+"""The server: one process's life (`Server`), and several of them on one inherited socket (`serve`).
+
+Draining (SIGTERM): readiness fails, every answer closes its connection, the listening stops, connections finish, then
+the process ends; a call accepted is a call answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from sdk import envelope
+from sdk.errors import InvalidInput, RelaisError, Text
+
+from . import journal
+from .access import Access
+from .dispatch import Dispatch
+from .errors import Internal
+from .health import Watch
+from .journal import log
+from .metrics import Metrics
+from .nonces import Nonces
+from .registry import AnyConnector, Registry
+from .settings import GatewaySettings
+
+GRACE = 25.0
+IDLE_PATIENCE = 2.0
+"""Seconds a silent connection is kept while draining: what its owner was just sending is still answered."""
+KEEP_ALIVE = 75.0
+"""Seconds: above the 60 s after which usual front servers drop an idle connection, so that they close first."""
+
+
+class _Connection(RequestHandler):
+    """aiohttp's protocol, except that what it refuses by itself is answered in the envelope."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        error: RelaisError = Internal()
+        if status < 500:
+            error = InvalidInput(Text("Requête HTTP mal formée.", en="Malformed HTTP request."))
+        else:
+            log.error("connection_failed", exc_info=exc)
+        response = web.Response(
+            status=status,
+            body=envelope.failure(error, request_id=""),
+            content_type=envelope.CONTENT_TYPE,
+            headers={envelope.ERROR_HEADER: "1"},
+        )
+        response.force_close()
+        return response
+
+
+class _Listener(web.Server):
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class Server:
+    """One process: its instances, its listening socket, its schedules.
+
+    `lead` is True in the one process that checks availability and runs schedules.
+    """
+
+    def __init__(
+        self, settings: GatewaySettings, connectors: Mapping[str, type[AnyConnector]], *, lead: bool = True
+    ) -> None:
+        self._settings = settings
+        self._connectors = connectors
+        self._lead = lead
+        self._runners: list[web.ServerRunner] = []
+        self.dispatch: Dispatch
+        self.watch: Watch
+        self.registry: Registry
+
+    async def start(self, listening: socket.socket, admin: socket.socket | None = None) -> None:
+        """Opens the instances and begins to answer. Raises `BadSettings`."""
+        settings = self._settings.gateway
+        folder = _folder(settings.data)
+        ports = frozenset(s.getsockname()[1] for s in (listening, admin) if s is not None)
+        self.registry = Registry.open(self._settings, self._connectors, denied_ports=ports)
+        self._nonces = Nonces(folder / "nonces.db")
+        access = Access(self._settings.clients, self._nonces, time.time, settings.trusted_proxies)
+        metrics = Metrics()
+        self.watch = Watch(self.registry.instances.values(), folder, metrics, lead=self._lead)
+        self.dispatch = Dispatch(
+            self.registry,
+            access,
+            self.watch,
+            metrics,
+            deadline=settings.deadline,
+            max_in_flight=settings.max_in_flight,
+            max_body=settings.max_body,
+        )
+        # What was built so far lives as long as the process: full collections need not walk it again.
+        gc.collect()
+        gc.freeze()
+        await self._listen(self.dispatch, listening)
+        if admin is not None:
+            await self._listen(partial(_figures, metrics), admin)
+        self.watch.start()
+
+    async def _listen(self, answer: Callable[[web.BaseRequest], Any], listening: socket.socket) -> None:
+        server = _Listener(
+            answer,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=KEEP_ALIVE,
+            lingering_time=1.0,  # seconds for what is left of a refused body
+            max_line_size=16_384,
+            max_field_size=16_384,
+        )
+        runner = web.ServerRunner(server, shutdown_timeout=GRACE)
+        await runner.setup()
+        await web.SockSite(runner, listening, backlog=1024).start()
+        self._runners.append(runner)
+
+    async def drain(self, grace: float = GRACE) -> None:
+        """Stops accepting, lets what was accepted finish within `grace` seconds, then closes everything."""
+        self.dispatch.draining = True
+        await self.watch.stop()
+        for runner in self._runners:
+            for site in list(runner.sites):
+                await site.stop()
+        loop = asyncio.get_running_loop()
+        patience = loop.time() + min(IDLE_PATIENCE, grace)
+        while any(connections_of(runner) for runner in self._runners) and loop.time() < patience:
+            await asyncio.sleep(0.02)
+        try:
+            async with asyncio.timeout(grace):
+                # Waits for the answers under way; a connection silent until now is closed.
+                for runner in self._runners:
+                    await runner.cleanup()
+                await self.dispatch.settled()
+        except TimeoutError:
+            log.warning("drain_cut_short", grace=grace)
+        await self.registry.close()
+        await self._nonces.close()
+
+
+def connections_of(runner: web.ServerRunner) -> int:
+    """How many callers are still connected."""
+    return len(runner.server.connections) if isinstance(runner.server, web.Server) else 0
+
+
+async def _figures(metrics: Metrics, request: web.BaseRequest) -> web.StreamResponse:
+    if request.path != "/metrics":
+        return web.Response(status=404, text="see /metrics\n")
+    text = await asyncio.to_thread(metrics.exposition)
+    return web.Response(body=text, content_type="text/plain")
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
+
+
+def bind(address: str) -> socket.socket:
+    """A listening socket for `host:port`; the one systemd handed over, if any, wins for the first call."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((host, int(port)))
+    listening.listen(1024)
+    listening.setblocking(False)
+    return listening
+
+
+def inherited() -> socket.socket | None:
+    """The socket of systemd's activation (`LISTEN_FDS`), or None."""
+    if os.environ.get("LISTEN_PID") == str(os.getpid()) and int(os.environ.get("LISTEN_FDS", "0")) > 0:
+        listening = socket.socket(fileno=3)
+        listening.setblocking(False)
+        return listening
+    return None
+
+
+async def _live(server: Server, listening: socket.socket, admin: socket.socket | None) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await server.start(listening, admin)
+    log.info(
+        "serving",
+        address=listening.getsockname()[:2],
+        admin=admin.getsockname()[:2] if admin else None,
+        instances=len(server.registry.instances),
+        pid=os.getpid(),
+    )
+    await stopping.wait()
+    await server.drain()
+    log.info("stopped", pid=os.getpid())
+
+
+def serve(settings: GatewaySettings, connectors: Mapping[str, type[AnyConnector]], *, workers: int) -> int:
+    """Serves until SIGTERM or Ctrl-C; returns the exit code. One process per worker, on one socket."""
+    listening = inherited() or bind(settings.gateway.listen)
+    admin = bind(settings.gateway.admin_listen) if settings.gateway.admin_listen else None
+    journal.configure(settings.gateway.log_level)
+    if workers == 1:
+        uvloop.run(_live(Server(settings, connectors), listening, admin))
+        return 0
+    return _supervise(settings, connectors, listening, admin, workers)
+
+
+def _supervise(
+    settings: GatewaySettings,
+    connectors: Mapping[str, type[AnyConnector]],
+    listening: socket.socket,
+    admin: socket.socket | None,
+    workers: int,
+) -> int:
+    """Forks the workers and replaces one that dies; the first leads. Signals are passed on."""
+    figures = tempfile.mkdtemp(prefix="relais-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures
+    children: dict[int, int] = {}
+    stopping = False
+
+    def start(rank: int) -> None:
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid:
+            children[pid] = rank
+            return
+        code = 1
+        try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            lead = rank == 0
+            uvloop.run(_live(Server(settings, connectors, lead=lead), listening, admin if lead else None))
+            code = 0
+        except RelaisError as error:
+            log.error("worker_failed", reason=error.message)
+            code = 3
+        except Exception as error:
+            log.error("worker_failed", exc_info=error)
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
+        listening.close()
+        for pid in children:
+            os.kill(pid, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    for rank in range(workers):
+        start(rank)
+    worst = 0
+    while children:
+        try:
+            pid, status = os.wait()
+        except InterruptedError:
+            continue
+        rank = children.pop(pid)
+        code = os.waitstatus_to_exitcode(status)
+        if stopping:
+            worst = worst or (0 if code in (0, -signal.SIGTERM) else 1)
+        elif code == 3:
+            # Settings that one worker refuses, all will refuse: starting again would not help.
+            worst = 1
+            stop()
+        else:
+            log.error("worker_replaced", rank=rank, exit=code)
+            start(rank)
+    shutil.rmtree(figures, ignore_errors=True)
+    return worst

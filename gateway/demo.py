@@ -1,0 +1,92 @@
+"""`relais demo`: the gateway in front of every installed connector's simulator, in one process, for this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from . import app, journal
+from .registry import AnyConnector, simulator_of
+from .settings import GatewaySettings
+
+INSTANCE = "demo"
+
+
+def demo(connectors: Mapping[str, type[AnyConnector]], *, port: int, in_english: bool) -> int:
+    """Runs until Ctrl-C or SIGTERM; returns the exit code."""
+    with tempfile.TemporaryDirectory(prefix="relais-demo-") as folder:
+        uvloop.run(_demo(connectors, Path(folder), port, in_english))
+    return 0
+
+
+async def _demo(connectors: Mapping[str, type[AnyConnector]], folder: Path, port: int, in_english: bool) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    listening = _listening(port)
+    base = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    journal.configure("warning", stream=sys.stderr)
+    simulators: dict[str, Any] = {}
+    try:
+        for name, connector in connectors.items():
+            if (kind := simulator_of(connector)) is not None:
+                simulators[name] = kind()
+                await simulators[name].start()
+        settings = demo_settings(folder, listening.getsockname()[1], simulators)
+        server = app.Server(settings, connectors)
+        await server.start(listening)
+        print(_welcome(base, simulators, in_english), flush=True)
+        await stopping.wait()
+        print("…" if not sys.stdout.isatty() else "\n" + ("Stopping." if in_english else "Arrêt."), flush=True)
+        await server.drain(grace=3.0)
+    finally:
+        for simulator in simulators.values():
+            await simulator.stop()
+
+
+def demo_settings(folder: Path, port: int, simulators: Mapping[str, Any]) -> GatewaySettings:
+    """One instance `demo` per simulator; whoever calls from this machine may call everything."""
+    return GatewaySettings.model_validate(
+        {
+            "gateway": {"listen": f"127.0.0.1:{port}", "data": str(folder)},
+            "egress": {"private": ["127.0.0.0/8"]},
+            "clients": {"demo": {"name": "demo", "ip": ["127.0.0.0/8"], "trusted_ip": True, "rights": ["*/*/*"]}},
+            "instances": {
+                name: {INSTANCE: {"settings": simulator.demo_settings(), "http": {"allow_http": True}}}
+                for name, simulator in simulators.items()
+            },
+        }
+    )
+
+
+def _listening(port: int) -> socket.socket:
+    """The asked port or, when it is taken, any free one."""
+    try:
+        return app.bind(f"127.0.0.1:{port}")
+    except OSError:
+        return app.bind("127.0.0.1:0")
+
+
+def _welcome(base: str, simulators: Mapping[str, Any], in_english: bool) -> str:
+    lines = [
+        "",
+        f"Relais: {base}/" if in_english else f"Relais : {base}/",
+        "",
+        "Paste any of these lines in another terminal:" if in_english else "Lignes à coller dans un autre terminal :",
+    ]
+    for name, simulator in simulators.items():
+        page = f"{base}/{name}/{INSTANCE}"
+        lines += ["", f"── {name} ── {page} ── {'simulator' if in_english else 'simulateur'} {simulator.url}"]
+        for title, line in simulator.demo_lines(page):
+            lines += [f"# {title}", line]
+    lines += ["", "Ctrl-C stops everything." if in_english else "Ctrl-C arrête tout."]
+    return "\n".join(lines)

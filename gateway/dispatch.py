@@ -1,0 +1,381 @@
+"""The life of a call, in order: caller, endpoint, arguments, connector, result, envelope, one log line.
+
+Errors climb untouched to `Dispatch.__call__`, the only place that turns them into answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from sdk import envelope
+from sdk.call import Call, new_call, serving
+from sdk.errors import (
+    Overloaded,
+    RelaisError,
+    Text,
+    UpstreamUnavailable,
+)
+from sdk.files import File, disposition
+from sdk.invoke import Arguments, bind, narrowed, run, with_body, without_body
+from sdk.spec import Endpoint
+
+from . import pages
+from .access import Access
+from .bodies import business_query, decode_body
+from .cache import Cache, cache_key
+from .errors import Forbidden, Internal, MethodNotAllowed, OutcomeUnknown, UnknownEndpoint
+from .health import Watch
+from .inbound import prefers_english, read_body, safe_url, split_path
+from .journal import log
+from .metrics import Metrics
+from .registry import Instance, Match, Registry
+
+LONG_READ = 120.0
+"""Seconds an attempt with an effect goes on after its caller was answered, so that its outcome becomes known."""
+
+
+@dataclass(slots=True)
+class _Trace:
+    """What the log line of one call tells."""
+
+    started: float
+    connector: str = ""
+    instance: str = ""
+    endpoint: str = ""
+    client: str = ""
+    err_class: str = ""
+    detail: str = ""
+    received: int = 0
+    freshness: str = ""
+    notes: dict[str, object] = field(default_factory=dict)
+
+
+class Dispatch:
+    """The one function the server calls: `await dispatch(request)` always answers, always in the envelope."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        access: Access,
+        watch: Watch,
+        metrics: Metrics,
+        *,
+        deadline: float = 25.0,
+        max_in_flight: int = 2000,
+        max_body: int = 20 * 1024 * 1024,
+    ) -> None:
+        self._registry = registry
+        self._access = access
+        self._watch = watch
+        self._metrics = metrics
+        self._cache = Cache()
+        self._deadline = deadline
+        self._max_in_flight = max_in_flight
+        self._max_body = max_body
+        self._in_flight = 0
+        self._attempts: set[asyncio.Task[Any]] = set()
+        self.draining = False
+
+    # --- steps 1 to 3: the request, and the last resort ---------------------------------------------------------------
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        call = new_call(self._deadline)
+        trace = _Trace(call.clock())
+        self._in_flight += 1
+        self._metrics.in_flight(self._in_flight)
+        try:
+            response = await self._answer(request, call, trace)
+        except RelaisError as error:
+            response = self._refuse(request, error, call, trace)
+        except Exception as error:
+            log.error("internal", request_id=call.request_id, instance=trace.instance, exc_info=error)
+            response = self._refuse(request, Internal(), call, trace)
+        finally:
+            self._in_flight -= 1
+            self._metrics.in_flight(self._in_flight)
+        response.headers["X-Request-Id"] = call.request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+        if self.draining:
+            response.force_close()
+        self._write_line(request, response, call, trace)
+        return response
+
+    async def _answer(self, request: web.BaseRequest, call: Call, trace: _Trace) -> web.StreamResponse:
+        path, _, query = request.raw_path.partition("?")
+        segments = split_path(path)
+        if segments[:1] == ["health"]:
+            return self._health(segments)
+        match = instance = None
+        if len(segments) >= 3:
+            instance = self._registry.find(segments[0], segments[1])
+            match = instance.match(request.method, segments[2:]) if instance else None
+        if match is None or match.endpoint is None or match.endpoint.kind != "callback":
+            client = await self._access.authenticate(request.method, path, query, request.headers, _peer(request))
+            trace.client = client.name
+            if len(segments) < 3 or segments[2] == "openapi.json":
+                return self._page(request, client, segments, query)
+            trace.connector, trace.instance, trace.endpoint = segments[0], "/".join(segments[:2]), segments[2]
+            self._access.authorize(client, *segments[:3])
+        if instance is None:
+            raise UnknownEndpoint()
+        trace.connector, trace.instance, trace.endpoint = segments[0], instance.where, segments[2]
+        if segments[2:] == ["up"] and request.method == "GET":
+            return self._up(request, instance)
+        if match is None:
+            raise UnknownEndpoint()
+        if match.endpoint is None:
+            raise MethodNotAllowed(headers={hdrs.ALLOW: ", ".join(sorted(set(match.allowed)))})
+        trace.endpoint = match.endpoint.path
+        if self._in_flight > self._max_in_flight:
+            raise Overloaded(
+                Text("La passerelle est saturée ; rien n'a été transmis.", en="Overloaded; nothing was sent."),
+                retry_after=2.0,
+            )
+        arguments = await self._arguments(request, match, query, trace)
+        return await self._serve(request, instance, match.endpoint, arguments, call, trace)
+
+    # --- step 4: arguments --------------------------------------------------------------------------------------------
+
+    async def _arguments(self, request: web.BaseRequest, match: Match, query: str, trace: _Trace) -> Arguments:
+        endpoint = match.endpoint
+        assert endpoint is not None
+        arguments = bind(endpoint, match.values, business_query(query))
+        if endpoint.method == "GET":
+            return arguments
+        raw = await read_body(request, min(endpoint.declaration.max_body, self._max_body))
+        trace.received = len(raw)
+        if not raw:
+            without_body(endpoint)
+            return arguments
+        return with_body(endpoint, arguments, decode_body(request.headers.get(hdrs.CONTENT_TYPE), raw))
+
+    # --- steps 5 to 10: the endpoint ----------------------------------------------------------------------------------
+
+    async def _serve(
+        self,
+        request: web.BaseRequest,
+        instance: Instance,
+        endpoint: Endpoint,
+        arguments: Arguments,
+        call: Call,
+        trace: _Trace,
+    ) -> web.StreamResponse:
+        try:
+            if endpoint.kind in ("create", "update"):
+                value = await self._attempt(instance, endpoint, arguments, call)
+            elif endpoint.declaration.cache:
+                key = cache_key(instance.where, endpoint.path, arguments.keywords)
+
+                async def fetch() -> Any:
+                    # Several callers may wait for this one fetch: it has its own time, not the first caller's.
+                    own = new_call(self._deadline)
+                    try:
+                        with serving(own):
+                            return await run(instance.connector, endpoint, arguments.keywords)
+                    finally:
+                        call.exchanges, call.upstream_seconds = own.exchanges, own.upstream_seconds
+
+                async with asyncio.timeout(call.remaining()):
+                    value, trace.freshness = await self._cache.fetch(
+                        key, fetch, ttl=endpoint.declaration.cache, stale=endpoint.declaration.stale
+                    )
+                self._metrics.cached(instance.connector.name, trace.freshness)
+            else:
+                with serving(call):
+                    async with asyncio.timeout(call.remaining()):
+                        value = await run(instance.connector, endpoint, arguments.keywords)
+        except TimeoutError:
+            raise timed_out() from None
+        except RelaisError as error:
+            if endpoint.result.contract == "file" and error.file_status is not None:
+                raise _AsFile(error) from error
+            raise
+        value, left_out = narrowed(endpoint, value, arguments)
+        if left_out:
+            trace.notes["duplicate_ids"] = left_out
+        if isinstance(value, File):
+            return _file(value)
+        body = envelope.success(endpoint.result.adapter.dump_json(value), endpoint.result.contract)
+        return web.Response(body=body, content_type=envelope.CONTENT_TYPE)
+
+    async def _attempt(self, instance: Instance, endpoint: Endpoint, arguments: Arguments, call: Call) -> Any:
+        """Runs an effect in a task of its own: once something was sent it goes on reading after the caller is answered,
+        and a failure without a clear answer of the publisher is an unknown outcome, never a failure.
+        """
+        attempt = replace(call, repeatable=False, deadline=call.deadline + LONG_READ)
+
+        async def go_on() -> Any:
+            with serving(attempt):
+                async with asyncio.timeout(attempt.remaining()):
+                    return await run(instance.connector, endpoint, arguments.keywords)
+
+        task = asyncio.create_task(go_on())
+        self._attempts.add(task)
+        task.add_done_callback(self._attempts.discard)
+        try:
+            await asyncio.wait({task}, timeout=call.remaining())
+        except asyncio.CancelledError:
+            if not attempt.effect_sent:
+                task.cancel()
+            raise
+        finally:
+            call.exchanges, call.upstream_seconds = attempt.exchanges, attempt.upstream_seconds
+        if not task.done():
+            if attempt.effect_sent:
+                task.add_done_callback(lambda done: _late(done, instance, endpoint, call))
+                raise OutcomeUnknown(detail="deadline")
+            task.cancel()
+            raise timed_out()
+        try:
+            return task.result()
+        except Exception as error:
+            said_by_publisher = isinstance(error, RelaisError) and error.processed is not None
+            if not attempt.effect_sent or said_by_publisher:
+                raise
+            if not isinstance(error, (RelaisError, TimeoutError)):
+                log.error("internal", request_id=call.request_id, instance=instance.where, exc_info=error)
+            detail = f"{type(error).__name__} {getattr(error, 'detail', '')}".strip()
+            raise OutcomeUnknown(detail=detail) from error
+
+    async def settled(self) -> None:
+        """Waits for the attempts still under way (at shutdown)."""
+        if self._attempts:
+            await asyncio.wait(set(self._attempts))
+
+    # --- step 11 and the gateway's own answers ------------------------------------------------------------------------
+
+    def _refuse(self, request: web.BaseRequest, error: RelaisError, call: Call, trace: _Trace) -> web.Response:
+        status = error.http_status
+        if isinstance(error, _AsFile):
+            error = error.cause
+            status = error.file_status or error.http_status
+        trace.err_class, trace.detail = type(error).__name__, error.detail
+        response = web.Response(
+            status=status,
+            body=envelope.failure(error, request_id=call.request_id, in_english=prefers_english(request)),
+            content_type=envelope.CONTENT_TYPE,
+            headers={envelope.ERROR_HEADER: "1", **error.headers},
+        )
+        if error.retry_after is not None:
+            response.headers[hdrs.RETRY_AFTER] = str(max(1, round(error.retry_after)))
+        return response
+
+    def _health(self, segments: Sequence[str]) -> web.Response:
+        if segments == ["health", "live"]:
+            return _plain({"live": True})
+        if segments == ["health", "ready"]:
+            if self.draining:
+                raise Overloaded(Text("La passerelle s'arrête.", en="Shutting down."), retry_after=5.0)
+            return _plain({"ready": True})
+        raise UnknownEndpoint()
+
+    def _up(self, request: web.BaseRequest, instance: Instance) -> web.Response:
+        found = self._watch.of(instance.where)
+        in_english = prefers_english(request)
+        return _plain(
+            {
+                "state": found.state,
+                "available": found.state in ("up", "unchecked"),
+                "since": found.since,
+                "checked": found.at,
+                "reason": found.reason_en if in_english else found.reason,
+            }
+        )
+
+    def _page(self, request: web.BaseRequest, client: Any, segments: Sequence[str], query: str) -> web.Response:
+        visible = [i for i in self._registry.instances.values() if self._access.may_see(client, *i.where.split("/"))]
+        if not segments:
+            return pages.index(request, visible, self._watch)
+        instance = next((i for i in visible if i.where == "/".join(segments[:2])), None)
+        if instance is None or len(segments) == 1:
+            raise Forbidden() if not visible else UnknownEndpoint()
+        if len(segments) == 3:
+            return pages.openapi(request, instance)
+        return pages.instance(request, instance, self._watch)
+
+    def _write_line(self, request: web.BaseRequest, response: web.StreamResponse, call: Call, trace: _Trace) -> None:
+        seconds = call.clock() - trace.started
+        if trace.connector and trace.instance:
+            known = trace.instance in self._registry.instances
+            self._metrics.observe(
+                trace.connector if known else "?",
+                trace.endpoint if known else "?",
+                trace.err_class or "ok",
+                seconds,
+                call.upstream_seconds,
+            )
+        caller_url = request.headers.get("Publik-Caller-URL", "")
+        optional = {
+            "err_class": trace.err_class,
+            "detail": trace.detail,
+            "cache": trace.freshness,
+            "caller_url": safe_url(caller_url),
+            **trace.notes,
+            **call.notes,
+        }
+        log.info(
+            "call",
+            request_id=call.request_id,
+            client=trace.client,
+            method=request.method,
+            instance=trace.instance,
+            endpoint=trace.endpoint,
+            status=response.status,
+            ms=round(seconds * 1000, 1),
+            upstream_ms=round(call.upstream_seconds * 1000, 1),
+            exchanges=call.exchanges,
+            received=trace.received,
+            **{name: value for name, value in optional.items() if value},
+        )
+
+
+class _AsFile(RelaisError):
+    """An error of a file endpoint: its status must be a failure, or w.c.s. would store the envelope as the file."""
+
+    def __init__(self, cause: RelaisError) -> None:
+        super().__init__(cause.message)
+        self.cause = cause
+
+
+def _late(task: asyncio.Task[Any], instance: Instance, endpoint: Endpoint, call: Call) -> None:
+    outcome = "cancelled" if task.cancelled() else type(task.exception()).__name__ if task.exception() else "ok"
+    log.warning(
+        "late_outcome",
+        request_id=call.request_id,
+        instance=instance.where,
+        endpoint=endpoint.path,
+        outcome=outcome,
+    )
+
+
+def _file(value: File) -> web.Response:
+    return web.Response(
+        body=value.content,
+        headers={
+            hdrs.CONTENT_TYPE: value.content_type,
+            hdrs.CONTENT_DISPOSITION: disposition(value.filename, value.content_type),
+            "Content-Security-Policy": "sandbox",
+        },
+    )
+
+
+def _plain(data: Mapping[str, Any]) -> web.Response:
+    return web.Response(body=envelope.success(envelope.to_data(data)), content_type=envelope.CONTENT_TYPE)
+
+
+def _peer(request: web.BaseRequest) -> str:
+    return request.remote or ""
+
+
+def timed_out() -> UpstreamUnavailable:
+    return UpstreamUnavailable(
+        Text("Le logiciel métier n'a pas répondu à temps.", en="The business software did not answer in time."),
+        timeout=True,
+        retry_after=30.0,
+    )

@@ -1,0 +1,74 @@
+"""What is read of an HTTP request before anything is known of it: path, language, body within its limits."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from aiohttp import hdrs, web
+
+from sdk.errors import InvalidInput, Text
+
+from .errors import TooLarge, TooSlow, UnknownEndpoint, UnsupportedType
+
+PATIENCE = 5.0
+"""Seconds a body may take to begin with, to which its received size adds at 50 KB a second."""
+
+
+def split_path(path: str) -> list[str]:
+    """Decoded segments, a trailing slash ignored. Raises `InvalidInput` on what is not a plain origin-form path."""
+    bad = InvalidInput(Text("Adresse mal formée.", en="Malformed address."))
+    if not path.startswith("/"):
+        raise bad
+    segments = path[1:].removesuffix("/").split("/") if path != "/" else []
+    try:
+        decoded = [unquote_to_bytes(segment).decode("utf-8") for segment in segments]
+    except UnicodeDecodeError:
+        raise bad from None
+    if any(segment in ("", ".", "..") or "\x00" in segment for segment in decoded):
+        raise UnknownEndpoint()
+    return decoded
+
+
+async def read_body(request: web.BaseRequest, cap: int) -> bytes:
+    """The whole body, at most `cap` bytes, in at most 5 s plus a second per 50 KB received."""
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        raise UnsupportedType(detail="Content-Encoding")
+    if (request.content_length or 0) > cap:
+        raise TooLarge(cap)
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+    parts: list[bytes] = []
+    size = 0
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    try:
+        async with asyncio.timeout(PATIENCE) as limit:
+            async for chunk in request.content.iter_any():
+                size += len(chunk)
+                if size > cap:
+                    raise TooLarge(cap)
+                parts.append(chunk)
+                limit.reschedule(started + PATIENCE + size / 50_000)
+    except TimeoutError:
+        raise TooSlow() from None
+    except (ConnectionError, web.RequestPayloadError) as error:
+        raise InvalidInput(Text("Le corps n'est pas arrivé en entier.", en="The body did not arrive whole.")) from error
+    return b"".join(parts)
+
+
+def prefers_english(request: web.BaseRequest) -> bool:
+    """French unless the caller asks for English."""
+    return request.headers.get(hdrs.ACCEPT_LANGUAGE, "").lower().startswith("en")
+
+
+def safe_url(url: str) -> str:
+    """An address for the log: without query, fragment or credentials, and bounded."""
+    if not url:
+        return ""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"[:300]
+    except ValueError:
+        return "?"

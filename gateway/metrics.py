@@ -1,0 +1,80 @@
+"""Figures for Prometheus. Labels are few on purpose: connector, endpoint and class of answer, never a caller's data.
+
+With several processes the library sums them through files in `PROMETHEUS_MULTIPROC_DIR`, which it reads when first
+imported: hence the import inside `Metrics`, which each process makes after `serve` has set the variable.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+_BUCKETS = (0.005, 0.02, 0.1, 0.3, 1.0, 3.0, 10.0, 25.0)
+
+
+class Metrics:
+    """One process's figures."""
+
+    def __init__(self) -> None:
+        import prometheus_client as prometheus
+
+        self._prometheus = prometheus
+        self._registry = registry = prometheus.CollectorRegistry()
+        self._calls = prometheus.Counter(
+            "relais_calls", "Calls answered", ["connector", "endpoint", "outcome"], registry=registry
+        )
+        self._seconds = prometheus.Histogram(
+            "relais_call_seconds", "Time to answer", ["connector"], buckets=_BUCKETS, registry=registry
+        )
+        self._upstream = prometheus.Histogram(
+            "relais_upstream_seconds", "Time spent at the publisher", ["connector"], buckets=_BUCKETS, registry=registry
+        )
+        self._in_flight = prometheus.Gauge(
+            "relais_calls_in_flight", "Calls being served", multiprocess_mode="livesum", registry=registry
+        )
+        self._available = prometheus.Gauge(
+            "relais_instance_available",
+            "1 when the last availability check succeeded",
+            ["instance"],
+            multiprocess_mode="mostrecent",
+            registry=registry,
+        )
+        self._cache = prometheus.Counter(
+            "relais_cache", "Answers of cached endpoints", ["connector", "freshness"], registry=registry
+        )
+        self._children: dict[tuple[str, str, str], tuple[Any, Any, Any]] = {}
+
+    def observe(self, connector: str, endpoint: str, outcome: str, seconds: float, upstream_seconds: float) -> None:
+        """One call answered; `outcome` is `ok` or the error's class."""
+        key = (connector, endpoint, outcome)
+        found = self._children.get(key)
+        if found is None:
+            found = (self._calls.labels(*key), self._seconds.labels(connector), self._upstream.labels(connector))
+            self._children[key] = found
+        found[0].inc()
+        found[1].observe(seconds)
+        if upstream_seconds:
+            found[2].observe(upstream_seconds)
+
+    def in_flight(self, count: int) -> None:
+        """How many calls are being served now."""
+        self._in_flight.set(count)
+
+    def available(self, instance: str, is_available: bool) -> None:
+        """What the last check of `connector/instance` found."""
+        self._available.labels(instance).set(is_available)
+
+    def cached(self, connector: str, freshness: str) -> None:
+        """A cached endpoint answered; `freshness` is fetched, cached or stale."""
+        self._cache.labels(connector, freshness).inc()
+
+    def exposition(self) -> bytes:
+        """The text Prometheus reads, all processes together."""
+        registry = self._registry
+        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            from prometheus_client.multiprocess import MultiProcessCollector
+
+            registry = self._prometheus.CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        text: bytes = self._prometheus.generate_latest(registry)
+        return text

@@ -1,0 +1,67 @@
+"""The call being served: the only ambient value of the house (one `ContextVar`, set by the gateway's dispatch).
+
+Instants are seconds of a monotonic clock; the deadline is absolute, so that every wait (queue, connection, answer)
+uses what is left of it.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+DEFAULT_BUDGET = 25.0  # seconds: below the 28 s after which w.c.s. gives up by itself
+
+
+@dataclass(slots=True)
+class Call:
+    """One call through the gateway, or one piece of scheduled work.
+
+    `repeatable` is True where running it twice changes nothing upstream (every `@get`); the sending layer repeats
+    nothing else. `effect_sent` becomes True once a request with an effect may have reached the publisher without a
+    clear answer since: from then on a failure is an unknown outcome, not a failure.
+    """
+
+    request_id: str
+    deadline: float
+    repeatable: bool = True
+    clock: Callable[[], float] = time.monotonic
+    effect_sent: bool = False
+    exchanges: int = 0
+    upstream_seconds: float = 0.0
+    notes: dict[str, object] = field(default_factory=dict)
+
+    def remaining(self) -> float:
+        """Seconds left before the caller must have its answer (never negative)."""
+        return max(0.0, self.deadline - self.clock())
+
+
+_current: ContextVar[Call] = ContextVar("relais_call")
+
+
+def new_call(
+    budget: float = DEFAULT_BUDGET, *, repeatable: bool = True, clock: Callable[[], float] = time.monotonic
+) -> Call:
+    """A call that starts now and must be answered within `budget` seconds."""
+    return Call(request_id=uuid.uuid4().hex, deadline=clock() + budget, repeatable=repeatable, clock=clock)
+
+
+def current_call() -> Call:
+    """The call being served; outside the gateway (a script, a test) a fresh one with the default budget."""
+    try:
+        return _current.get()
+    except LookupError:
+        return new_call()
+
+
+@contextmanager
+def serving(call: Call) -> Iterator[Call]:
+    """Makes `call` the current one for the block."""
+    token = _current.set(call)
+    try:
+        yield call
+    finally:
+        _current.reset(token)

@@ -1,0 +1,102 @@
+"""From a request's values to a connector's method, and from what it returns to the endpoint's promise.
+
+The gateway's dispatch and the test kit both call an endpoint through here, so that a test sees what Publik will see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pydantic
+
+from . import matching
+from .errors import InvalidInput, Text, UpstreamInvalid, english
+from .model import faults, invalid_input
+from .spec import Connector, Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What the method receives, and the `q` and `id` the gateway applies itself to a list of choices."""
+
+    keywords: dict[str, Any]
+    q: str | None = None
+    only: str | None = None
+
+
+def bind(endpoint: Endpoint, path: Mapping[str, str], query: Iterable[tuple[str, str]]) -> Arguments:
+    """Path and query values → typed arguments. Raises `InvalidInput` naming each faulty one; unknown ones are ignored,
+    since Publik adds its own (`NameID`, `email`, signature) to any address.
+    """
+    given: dict[str, list[str]] = {}
+    for name, value in query:
+        given.setdefault(name, []).append(value)
+    values: dict[str, Any] = dict(path)
+    for parameter in endpoint.parameters:
+        if parameter.place == "query" and parameter.name in given:
+            values[parameter.name] = given[parameter.name] if parameter.many else _single(given, parameter.name)
+    try:
+        read = endpoint.arguments.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise invalid_input(faults(error)) from None
+    keywords = {parameter.argument: getattr(read, f"p_{parameter.name}") for parameter in endpoint.parameters}
+    supplied = [n for n in ("q", "id") if endpoint.searchable and not endpoint.takes(n)]
+    if endpoint.open_parameters is not None:
+        known = {parameter.name for parameter in endpoint.parameters} | set(supplied)
+        keywords |= {name: ",".join(said) for name, said in given.items() if name not in known}
+    return Arguments(
+        keywords,
+        q=_single(given, "q") if "q" in supplied else None,
+        only=_single(given, "id") if "id" in supplied else None,
+    )
+
+
+def with_body(endpoint: Endpoint, arguments: Arguments, body: Any) -> Arguments:
+    """Adds the decoded body, held to its model. Raises `InvalidInput` naming each faulty field."""
+    if endpoint.body is None or endpoint.body_argument is None:
+        return arguments
+    try:
+        value = endpoint.body.validate_python(body)
+    except pydantic.ValidationError as error:
+        raise invalid_input(faults(error)) from None
+    return Arguments(arguments.keywords | {endpoint.body_argument: value}, arguments.q, arguments.only)
+
+
+def without_body(endpoint: Endpoint) -> None:
+    """Refuses an empty body where the endpoint needs one."""
+    if endpoint.body is not None and endpoint.body_required:
+        raise InvalidInput(Text("Le corps de la requête est vide.", en="The request body is empty."))
+
+
+async def run(connector: Connector[Any], endpoint: Endpoint, keywords: Mapping[str, Any]) -> Any:
+    """Calls the method and holds its result to the declared type; a broken promise is `UpstreamInvalid`."""
+    try:
+        value = await endpoint.function(connector, **keywords)
+        return endpoint.result.adapter.validate_python(value)
+    except pydantic.ValidationError as error:
+        names = "; ".join(f"{name} {english(sentences[0])}" for name, sentences in faults(error).items())
+        raise UpstreamInvalid(
+            Text(
+                "Le logiciel métier a répondu autre chose que ce qui est convenu.",
+                en="The business software did not answer what was agreed.",
+            ),
+            detail=f"{endpoint.attribute}: {names}"[:500],
+        ) from None
+
+
+def narrowed(endpoint: Endpoint, value: Any, arguments: Arguments) -> tuple[Any, int]:
+    """A list of choices with `q` and `id` applied, each id once; and how many repeated ids were left out."""
+    if not endpoint.searchable:
+        return value, 0
+    return matching.unique(matching.narrow(value, q=arguments.q, only=arguments.only))
+
+
+def _single(given: Mapping[str, list[str]], name: str) -> str | None:
+    values = given.get(name)
+    if values is None:
+        return None
+    if len(values) > 1:
+        raise invalid_input({name: [Text("est donné plusieurs fois", en="is given several times")]})
+    return values[0]

@@ -1,0 +1,257 @@
+"""OpenAPI 3.1 of a connector instance, read from its declarations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+
+from .errors import InvalidInput, Misconfigured, NotFound, RelaisError, UpstreamInvalid, UpstreamUnavailable
+from .spec import Connector, Endpoint, ErrorCode
+
+_TEMPLATE = "#/components/schemas/{model}"
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+class _Schemas(GenerateJsonSchema):
+    def decimal_schema(self, schema: Any) -> JsonSchemaValue:
+        if self.mode == "serialization":
+            return {"type": "string", "format": "decimal"}
+        return super().decimal_schema(schema)
+
+
+def document(connector: type[Connector[Any]], instance: str, *, title: str = "", server: str = "/") -> dict[str, Any]:
+    """The OpenAPI document of `connector/instance`, as plain JSON data."""
+    generator = _Schemas(by_alias=True, ref_template=_TEMPLATE)
+    inputs: list[tuple[Any, JsonSchemaMode, Any]] = []
+    for endpoint in connector.endpoints:
+        inputs.append(((endpoint.path, endpoint.method, "arguments"), "validation", _core(endpoint.arguments)))
+        inputs.append(
+            ((endpoint.path, endpoint.method, "result"), "serialization", endpoint.result.adapter.core_schema)
+        )
+        if endpoint.body is not None:
+            inputs.append(((endpoint.path, endpoint.method, "body"), "validation", endpoint.body.core_schema))
+    found, defined = generator.generate_definitions(inputs)
+    definitions: Mapping[str, Any] = {str(name): schema for name, schema in defined.items()}
+    schemas: dict[str, Any] = {"Failure": _FAILURE}
+    schemas |= {name: schema for name, schema in definitions.items() if not name.startswith(f"{connector.__name__}_")}
+    paths: dict[str, Any] = {}
+    for endpoint in connector.endpoints:
+        key = (endpoint.path, endpoint.method)
+        arguments = _resolved(found[(*key, "arguments"), "validation"], definitions)
+        operation = _operation(
+            connector,
+            endpoint,
+            arguments,
+            found[(*key, "result"), "serialization"],
+            found.get(((*key, "body"), "validation")),
+            definitions,
+        )
+        url = f"/{connector.name}/{instance}/{endpoint.path}"
+        paths.setdefault(url, {})[endpoint.method.lower()] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": title or connector.title,
+            "version": "1",
+            "summary": connector.summary,
+            **({"description": f"**Non vérifié / assumed:** {connector.confidence}"} if connector.confidence else {}),
+        },
+        "servers": [{"url": server}],
+        "security": [{"basic": []}, {"key": []}, {"signature": []}],
+        "paths": paths,
+        "components": {"schemas": schemas, "securitySchemes": _SECURITY},
+    }
+
+
+def example(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int = 0) -> Any:
+    """A value of this schema: its own example or default first, else the plainest one that fits."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return example(definitions.get(name, {}), definitions, depth + 1) if depth < 6 else {}
+    if schema.get("examples"):
+        return schema["examples"][0]
+    for key in ("const", "default"):
+        if schema.get(key) is not None:
+            return schema[key]
+    if schema.get("enum"):
+        return schema["enum"][0]
+    for key in ("anyOf", "oneOf", "allOf"):
+        if options := [option for option in schema.get(key, ()) if option.get("type") != "null"]:
+            return example(options[0], definitions, depth + 1)
+    match schema.get("type"):
+        case "object":
+            required = schema.get("required", ())
+            return {
+                name: example(field, definitions, depth + 1)
+                for name, field in schema.get("properties", {}).items()
+                if name in required or field.get("examples")
+            }
+        case "array":
+            if prefix := schema.get("prefixItems"):
+                return [example(item, definitions, depth + 1) for item in prefix]
+            return [example(schema.get("items", {}), definitions, depth + 1)]
+        case "integer":
+            return max(1, int(schema.get("minimum", 1)))
+        case "number":
+            return max(1.0, float(schema.get("minimum", 1.0)))
+        case "boolean":
+            return True
+        case "string":
+            return _text_example(schema)
+    return "…"
+
+
+def _text_example(schema: Mapping[str, Any]) -> str:
+    known = {
+        "decimal": "12.50",
+        "date": "2026-03-14",
+        "date-time": "2026-03-14T09:31:00Z",
+        "time": "09:31:00",
+        "uri": "https://example.org/",
+        "email": "jeanne.martin@example.org",
+    }
+    text = known.get(schema.get("format", ""), "texte")
+    least = int(schema.get("minLength", 0))
+    most = int(schema.get("maxLength", 10_000))
+    if (pattern := schema.get("pattern")) and not re.search(pattern, text):
+        text = "12.50" if re.search(pattern, "12.50") else "1" * max(1, least)
+    return text.ljust(least, "e")[:most]
+
+
+def _core(model: Any) -> Any:
+    return model.__pydantic_core_schema__
+
+
+def _resolved(schema: JsonSchemaValue, definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+    return definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+
+
+def _operation(
+    connector: type[Connector[Any]],
+    endpoint: Endpoint,
+    arguments: Mapping[str, Any],
+    result: JsonSchemaValue,
+    body: JsonSchemaValue | None,
+    definitions: Mapping[str, Any],
+) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": f"{endpoint.method.lower()}_{re.sub('[^A-Za-z0-9]+', '_', endpoint.path).strip('_')}",
+        "summary": endpoint.summary,
+        "tags": [connector.title],
+        "parameters": list(_parameters(endpoint, arguments)),
+        "responses": _responses(endpoint, result, definitions),
+    }
+    if text := "\n\n".join(part for part in (endpoint.description, _errors_text(endpoint), endpoint.english) if part):
+        operation["description"] = text
+    if body is not None:
+        media = {"schema": body, "example": example(body, definitions)}
+        operation["requestBody"] = {
+            "required": endpoint.body_required,
+            "content": {"application/json": media, "application/x-www-form-urlencoded": {"schema": body}},
+        }
+    if endpoint.kind == "callback":
+        operation["security"] = []
+    return operation
+
+
+def _parameters(endpoint: Endpoint, arguments: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
+    listed = []
+    for parameter in endpoint.parameters:
+        schema = dict(arguments.get("properties", {}).get(parameter.name, {}))
+        described = {
+            "name": parameter.name,
+            "in": parameter.place,
+            "required": parameter.place == "path" or parameter.required,
+            "schema": {key: value for key, value in schema.items() if key not in ("description", "title")},
+        }
+        if text := schema.get("description"):
+            described["description"] = text
+        listed.append(described)
+    if endpoint.searchable:
+        for name, text in (("q", "Mots cherchés, sans accents ni casse"), ("id", "Un seul élément, par identifiant")):
+            if not endpoint.takes(name):
+                listed.append({"name": name, "in": "query", "required": False, "schema": _TEXT, "description": text})
+    return listed
+
+
+def _responses(endpoint: Endpoint, result: JsonSchemaValue, definitions: Mapping[str, Any]) -> dict[str, Any]:
+    if endpoint.result.contract == "file":
+        content: dict[str, Any] = {"application/octet-stream": _BINARY}
+    else:
+        match endpoint.result.contract:
+            case "places":
+                schema: dict[str, Any] = result
+            case "map":
+                schema = {"allOf": [result, {"properties": {"err": {"const": 0}}, "required": ["err"]}]}
+            case _:
+                data = {"type": "null"} if endpoint.result.annotation is None else result
+                schema = {
+                    "type": "object",
+                    "properties": {"err": {"const": 0}, "data": data},
+                    "required": ["err", "data"],
+                }
+        shown = example(result, definitions) if result.get("type") != "null" else None
+        match endpoint.result.contract:
+            case "places":
+                value = shown
+            case "map":
+                value = {"err": 0, **(shown or {})}
+            case _:
+                value = {"err": 0, "data": shown}
+        content = {"application/json": {"schema": schema, "example": value}}
+    failure = {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}}
+    responses: dict[str, Any] = {
+        "200": {"description": "Réponse ; `err` dit si elle est favorable", "content": content}
+    }
+    statuses: dict[int, list[str]] = {}
+    declared: list[type[RelaisError]] = [
+        e.error if isinstance(e, ErrorCode) else e for e in endpoint.declaration.errors
+    ]
+    always: list[type[RelaisError]] = [InvalidInput, Misconfigured, UpstreamInvalid, UpstreamUnavailable]
+    for error in dict.fromkeys([*always, *declared]):
+        status = error.file_status if endpoint.result.contract == "file" and error.file_status else error.status
+        if status != 200:
+            statuses.setdefault(status, []).append(error.__name__)
+    if endpoint.result.contract == "file":
+        statuses.setdefault(NotFound.file_status or 404, []).append(NotFound.__name__)
+    for status, names in sorted(statuses.items()):
+        responses[str(status)] = {"description": ", ".join(dict.fromkeys(names)), "content": failure}
+    return responses
+
+
+def _errors_text(endpoint: Endpoint) -> str:
+    codes = [e for e in endpoint.declaration.errors if isinstance(e, ErrorCode)]
+    return "\n".join(f"- `{e.code}` ({e.error.__name__}) : {e.meaning}" for e in codes)
+
+
+_TEXT = {"type": "string"}
+_FAILURE = {
+    "type": "object",
+    "required": ["err", "err_class", "err_desc", "data"],
+    "properties": {
+        "err": {"type": "integer", "minimum": 1},
+        "err_class": {"type": "string", "description": "Qui doit agir"},
+        "err_desc": {"type": "string"},
+        "err_code": {"type": "string", "description": "Code de l'éditeur"},
+        "errors": {"type": "object", "additionalProperties": {"type": "array", "items": _TEXT}},
+        "err_origin": {"enum": ["caller", "gateway", "network", "upstream"]},
+        "request_id": {"type": "string"},
+        "data": {"type": "null"},
+    },
+    "examples": [
+        {"err": 1, "err_class": "Rejected", "err_desc": "Dossier clos.", "data": None, "err_origin": "upstream"}
+    ],
+}
+_SECURITY = {
+    "basic": {"type": "http", "scheme": "basic"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "signature": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "signature",
+        "description": "Signature d'URL Publik : orig, algo, timestamp, nonce, signature",
+    },
+}

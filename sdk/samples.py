@@ -1,0 +1,160 @@
+"""Recorded cases: `samples/<endpoint>/<case>/` beside a connector, replayed for ever without the publisher.
+
+    call.json       {"method", "path", "query"?, "body"?, "settings", "now"?}: what Publik asks, on which settings
+    upstream.http   what went out and came back: a request, a line `###`, its answer, `###`, the next request …
+    expected.json   the whole answer: {"err": 0, "data": …}
+
+Replaying checks what is sent as well as what is answered. XML and JSON are compared as data.
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from . import xml
+from .messages import Request, Response, Send
+from .spec import Connector
+from .testing import Instance, instance
+
+_SEPARATOR = "\n###\n"
+_KEPT_HEADERS = {"content-type", "soapaction", "accept"}
+"""Of a request's headers, those worth keeping: the others carry credentials or change at each call."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One case; `name` is `endpoint/case`."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return "/".join(self.folder.parts[-2:])
+
+    @property
+    def endpoint(self) -> str:
+        """The attribute of the endpoint it shows."""
+        return self.folder.parent.name
+
+    @property
+    def call(self) -> Mapping[str, Any]:
+        read: Mapping[str, Any] = jsonlib.loads((self.folder / "call.json").read_text("utf-8"))
+        return read
+
+    @property
+    def expected(self) -> Any:
+        return jsonlib.loads((self.folder / "expected.json").read_text("utf-8"))
+
+    async def replay(self, connector: type[Connector[Any]]) -> None:
+        """Raises AssertionError when the connector asks or answers anything else than what was recorded."""
+        exchanges = list(_read(self.folder / "upstream.http"))
+
+        async def upstream(request: Request) -> Response:
+            assert exchanges, f"{self.name}: one request too many: {request.method} {request.url}"
+            asked, answered = exchanges.pop(0)
+            assert (request.method, request.url) == (asked.method, asked.url), f"{self.name}: another request was sent"
+            assert _comparable(request.body) == _comparable(asked.body), f"{self.name}: another body was sent"
+            return answered
+
+        call = self.call
+        moment: dict[str, Any] = {"now": lambda: datetime.fromisoformat(call["now"])} if "now" in call else {}
+        played = instance(connector, call["settings"], upstream, **moment)
+        found = await played.call(call["method"], call["path"], query=call.get("query"), body=call.get("body"))
+        body = {name: value for name, value in found.body.items() if name != "request_id"}
+        assert body == self.expected, f"{self.name}: another answer: {body}"
+        assert not exchanges, f"{self.name}: {len(exchanges)} request(s) not sent"
+
+
+def samples(connector: type[Connector[Any]]) -> list[Sample]:
+    """Every case recorded beside the connector's module, in order."""
+    folder = connector.folder() / "samples"
+    return [Sample(path.parent) for path in sorted(folder.glob("*/*/call.json"))]
+
+
+async def record(
+    played: Instance[Any],
+    folder: Path,
+    method: str,
+    path: str,
+    *,
+    settings: Mapping[str, Any],
+    query: Mapping[str, Any] | None = None,
+    body: Any = None,
+) -> None:
+    """Calls an endpoint against the real publisher (or its simulator) and writes the case.
+
+    Credentials in headers are left out; bodies are written as they are: use invented people. `settings` are those to
+    replay with, without secrets.
+    """
+    exchanges: list[tuple[Request, Response]] = []
+    http = played.connector.http
+    inner: Send = http.send
+
+    async def listening(request: Request) -> Response:
+        response = await inner(request)
+        exchanges.append((request, response))
+        return response
+
+    http.send = listening
+    try:
+        found = await played.call(method, path, query=query, body=body)
+    finally:
+        http.send = inner
+    call = {"method": method, "path": path, "settings": dict(settings)}
+    call |= {name: value for name, value in (("query", query), ("body", body)) if value is not None}
+    answer = {name: value for name, value in found.body.items() if name != "request_id"}
+    _write(folder, call, answer, exchanges)
+
+
+def _write(folder: Path, call: Any, answer: Any, exchanges: list[tuple[Request, Response]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in (("call.json", call), ("expected.json", answer)):
+        (folder / name).write_text(jsonlib.dumps(value, ensure_ascii=False, indent=2) + "\n", "utf-8")
+    (folder / "upstream.http").write_text(
+        _SEPARATOR.join(_written(*exchange) for exchange in exchanges) + "\n", "utf-8"
+    )
+
+
+def _read(path: Path) -> Iterator[tuple[Request, Response]]:
+    if not path.exists():
+        return
+    messages = path.read_text("utf-8").split(_SEPARATOR)
+    for asked, answered in zip(messages[::2], messages[1::2], strict=True):
+        (method, url), headers, body = _parsed(asked)
+        _, status, *_ = (answered.strip("\n").splitlines()[0] + " ").split(" ")
+        _, came, content = _parsed(answered)
+        yield Request(method, url, headers, body or None), Response(int(status), came, content)
+
+
+def _parsed(message: str) -> tuple[list[str], dict[str, str], bytes]:
+    head, _, body = message.strip("\n").partition("\n\n")
+    first, *lines = head.splitlines()
+    headers = dict(line.split(": ", 1) for line in lines)
+    return first.split(" ")[:2], headers, body.encode()
+
+
+def _written(request: Request, response: Response) -> str:
+    sent = "\n".join(f"{name}: {value}" for name, value in request.headers.items() if name.lower() in _KEPT_HEADERS)
+    kind = response.headers.get("Content-Type", "application/octet-stream")
+    asked = f"{request.method} {request.url}\n{sent}\n\n{(request.body or b'').decode()}"
+    return f"{asked}{_SEPARATOR}HTTP/1.1 {response.status}\nContent-Type: {kind}\n\n{response.text()}"
+
+
+def _comparable(body: bytes | None) -> Any:
+    text = (body or b"").strip()
+    if text.startswith(b"<"):
+        return _shape(xml.parse(text))
+    if text.startswith((b"{", b"[")):
+        return jsonlib.loads(text)
+    return text
+
+
+def _shape(node: Any) -> Any:
+    """An element whatever its prefixes and its layout."""
+    children = [_shape(child) for child in node if isinstance(child.tag, str)]
+    return node.tag, sorted(node.attrib.items()), (node.text or "").strip(), children

@@ -1,0 +1,465 @@
+"""SOAP: a publisher's operations as plain calls.
+
+    self.atal = Soap(http, wsdl=self.file("demande.wsdl"), address=str(settings.url))
+    number = await self.atal.call("insertDemande", typeDemande=request.type, demandeLieu=request.place)
+
+The WSDL and what it imports are files; nothing is ever fetched. Values are plain (see `soap_decoder`): dictionaries,
+lists, text, int, Decimal, date, bytes; what the schema repeats is always a list. Sizes are bytes, times are seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import multiprocessing
+import re
+import signal
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from . import wsdl as grammar
+from . import xml
+from .errors import Misconfigured, RelaisError, Text, UpstreamInvalid, UpstreamUnavailable
+from .files import File
+from .messages import Request, Response, retry_after
+from .soap_decoder import Answer, Record, SoapFault, invalid, read, read_request
+from .soap_encoder import NIL, UsernameToken, encode, encode_answer, encode_fault, http_headers
+from .wsdl import Operation
+from .wsdl_reader import refused
+
+if TYPE_CHECKING:
+    from .http import Http
+
+__all__ = ["NIL", "Answer", "Record", "Soap", "SoapFault", "UsernameToken"]
+
+FaultReader = Callable[[SoapFault], "RelaisError | None"]
+
+HUGE = xml.MAX_BYTES  # above, a single text may be longer than the parser's usual limit
+OFF_THE_LOOP = 64 * 1024  # bytes of answer above which decoding would hold the loop for more than some 15 ms
+HEAVY = 512 * 1024  # bytes of arguments above which writing them would
+
+_REFUSED_SECURITY = frozenset(
+    {"FailedAuthentication", "InvalidSecurity", "InvalidSecurityToken", "SecurityTokenUnavailable"}
+    | {"UnsupportedSecurityToken", "FailedCheck"}
+)
+_UNAVAILABLE = frozenset({408, 425, 429, 502, 503, 504})
+_CODE = re.compile(r"[\w.:-]{1,60}")
+
+
+class Soap:
+    """One port of a publisher's SOAP service.
+
+    - `wsdl`: its file, inside the connector's package. `locations`: the file for each location it imports and that is
+      not beside it (`{"http://…/types.xsd": self.file("types.xsd")}`). `service`, `port`: names, when it has several.
+    - `address`: where it answers; overrides the WSDL's. `security`: a `UsernameToken`. `headers`: SOAP headers of every
+      call, by the name the WSDL gives them, or as `"{namespace}Name"`.
+    - `repeatable`: operations that change nothing upstream, so that a failed call may be sent again.
+    - `faults`: what a SOAP fault means, by the publisher's code, the name of the fault's detail or its faultcode
+      (`{"P5": lambda fault: Rejected("…", code="P5"), "P1": NotFound}`), or one function `fault → error or None`.
+      A fault it does not name is `UpstreamInvalid`.
+    - `check`: called with each value; raises the error a publisher reports inside a normal answer.
+    - `strict=False` keeps as text a value that is not of its declared type, and ignores undeclared elements.
+
+    Raises `Misconfigured` when the WSDL cannot be used. It reads files: build it where connectors are built.
+    """
+
+    def __init__(
+        self,
+        http: Http | None,
+        *,
+        wsdl: Path,
+        address: str | None = None,
+        service: str | None = None,
+        port: str | None = None,
+        locations: Mapping[str, Path] | None = None,
+        headers: Mapping[str, Any] | None = None,
+        security: UsernameToken | None = None,
+        repeatable: Collection[str] = (),
+        faults: Mapping[str, FaultReader | type[RelaisError]] | FaultReader | None = None,
+        check: Callable[[Any], None] | None = None,
+        strict: bool = True,
+        max_bytes: int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self._http = http
+        self._contract = grammar.load(wsdl, locations, strict=strict)
+        self._operations = self._contract.operations(service, port)
+        self._address = self._contract.address(service, port) if address is None else address
+        if http is not None and (
+            urlsplit(self._address).scheme not in ("http", "https") or not urlsplit(self._address).hostname
+        ):
+            raise refused(
+                f"Le service SOAP de {wsdl.name} n'a pas d'adresse : indiquez-la dans la configuration de l'instance.",
+                f"The SOAP service of {wsdl.name} has no address: give it in the instance's settings.",
+            )
+        self._source = _Source(wsdl, tuple(sorted((locations or {}).items())), strict, service, port)
+        self._headers = dict(headers or {})
+        self._security = security
+        self._repeatable = frozenset(repeatable)
+        for name in self._repeatable:
+            self.operation(name)
+        self._faults = faults
+        self._check = check
+        self._max_bytes = max_bytes
+        self._timeout = timeout
+
+    async def call(
+        self,
+        operation: str,
+        /,
+        *positional: Any,
+        repeatable: bool | None = None,
+        soap_headers: Mapping[str, Any] | None = None,
+        check: Callable[[Any], None] | None = None,
+        max_bytes: int | None = None,
+        timeout: float | None = None,
+        **named: Any,
+    ) -> Any:
+        """Calls an operation, its arguments by name or in the WSDL's order; names with hyphens as `**{"param-1": …}`.
+
+        Structures are dictionaries (or models), files are bytes (or `File`); None leaves an argument out, `NIL` sends
+        it empty and nil; `{"xsi:type": "Name", …}` chooses a derived type. The value comes without its wrappers: see
+        `soap_decoder.decode`. `max_bytes` above 10 MB also allows a single text that large (a file in base64).
+        """
+        answer = await self.exchange(
+            operation,
+            *positional,
+            repeatable=repeatable,
+            soap_headers=soap_headers,
+            check=check,
+            max_bytes=max_bytes,
+            timeout=timeout,
+            **named,
+        )
+        return answer.value
+
+    async def exchange(
+        self,
+        operation: str,
+        /,
+        *positional: Any,
+        repeatable: bool | None = None,
+        soap_headers: Mapping[str, Any] | None = None,
+        check: Callable[[Any], None] | None = None,
+        max_bytes: int | None = None,
+        timeout: float | None = None,
+        **named: Any,
+    ) -> Answer:
+        """`call`, with the SOAP headers and the attachments of the answer."""
+        if self._http is None:
+            raise RuntimeError("this Soap was built without an Http: it encodes and decodes, it does not call")
+        found = self.operation(operation)
+        limit = max_bytes or self._max_bytes or self._http.max_bytes
+        if _weight([positional, named]) > HEAVY:
+            body = await asyncio.to_thread(self._encoded, found, positional, named, soap_headers)
+        else:
+            body = self._encoded(found, positional, named, soap_headers)
+        if repeatable is None and operation in self._repeatable:
+            repeatable = True
+        wait = self._timeout if timeout is None else timeout
+        request = Request("POST", self._address, http_headers(found), body, repeatable, wait, limit)
+        response = await self._http.send(request)
+        answer = await self._answer(found, response, limit)
+        for each in (self._check, check):
+            if each is not None:
+                each(answer.value)
+        return answer
+
+    def operations(self) -> dict[str, str]:
+        """Signature of each operation, for people: `find(name: string, limit?: int) → [{id: string}]`."""
+        return {name: operation.signature() for name, operation in self._operations.items()}
+
+    def operation(self, name: str) -> Operation:
+        """An operation with its types. Raises LookupError naming those there are."""
+        try:
+            return self._operations[name]
+        except KeyError:
+            known = ", ".join(sorted(self._operations))
+            raise LookupError(f"{self._contract.path.name} has no operation {name!r}; this port has: {known}") from None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the WSDL and all it imports: tells when a publisher's contract changed."""
+        return self._contract.digest
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What of the WSDL had to be left out."""
+        return self._contract.notes
+
+    async def close(self) -> None:
+        """Stops the process that decodes large answers; the next large answer starts another."""
+        _decoders.stop()
+
+    # Bytes: for tests and simulators.
+
+    def build(
+        self, operation: str, /, *positional: Any, soap_headers: Mapping[str, Any] | None = None, **named: Any
+    ) -> bytes:
+        """The envelope `call` would send."""
+        return self._encoded(self.operation(operation), positional, named, soap_headers)
+
+    def decode(self, operation: str, answer: bytes | Response) -> Any:
+        """The value of an answer, or the error `call` would raise for it."""
+        found = self.operation(operation)
+        response = answer if isinstance(answer, Response) else Response(200, {"Content-Type": "text/xml"}, answer)
+        if not self._expects_value(found, response):
+            return None
+        return self._settled(found, response, self._read(found, response, self._max_bytes or len(response.body))).value
+
+    def read_request(self, body: bytes, content_type: str = "") -> tuple[str, dict[str, Any]]:
+        """(operation, arguments by name) of a request, as the publisher reads it."""
+        return read_request(self._operations, body, content_type)
+
+    def answer(self, operation: str, value: Any = None) -> bytes:
+        """The envelope a publisher answers for `value`, given as `call` returns it."""
+        return encode_answer(self.operation(operation), value)
+
+    def fault(self, operation: str, code: str, string: str, detail: Any = None, *, name: str = "") -> bytes:
+        """The envelope of a fault; `name` is one the WSDL declares for the operation, `detail` its members."""
+        return encode_fault(self.operation(operation), code, string, detail, name=name)
+
+    # Inside.
+
+    def _encoded(
+        self, operation: Operation, positional: Any, named: Mapping[str, Any], headers: Mapping[str, Any] | None
+    ) -> bytes:
+        return encode(
+            operation,
+            positional,
+            named,
+            headers={**self._headers, **(headers or {})},
+            security=self._security,
+            address=self._address,
+        )
+
+    async def _answer(self, operation: Operation, response: Response, limit: int) -> Answer:
+        if not self._expects_value(operation, response):
+            return Answer()
+        if len(response.body) <= OFF_THE_LOOP or response.status >= 400:
+            answer = self._read(operation, response, limit)
+        else:
+            content_type = response.headers.get("Content-Type", "")
+            answer = await _decoders.read(
+                _Job(self._source, operation.name, response.body, content_type, limit, limit > HUGE)
+            )
+        return self._settled(operation, response, answer)
+
+    def _expects_value(self, operation: Operation, response: Response) -> bool:
+        """False for the empty acknowledgement of a one-way operation; raises for what can hold no envelope."""
+        status = response.status
+        if 300 <= status < 400:
+            raise Misconfigured(
+                Text(
+                    "L'adresse du webservice renvoie vers une autre adresse : corrigez-la dans la configuration.",
+                    en="The webservice's address redirects elsewhere: correct it in the settings.",
+                ),
+                detail=f"status {status}",
+                code="redirect",
+            )
+        if response.body.strip():
+            return True
+        if operation.one_way and 200 <= status < 300:
+            return False
+        if status >= 400:
+            raise _by_status(response)
+        raise invalid(f"status {status} with an empty body")
+
+    def _read(self, operation: Operation, response: Response, limit: int) -> Answer | None:
+        try:
+            return read(
+                operation, response.body, response.headers.get("Content-Type", ""), max_bytes=limit, huge=limit > HUGE
+            )
+        except UpstreamInvalid:
+            if response.status >= 400:
+                return None
+            raise
+
+    def _settled(self, operation: Operation, response: Response, answer: Answer | None) -> Answer:
+        if answer is not None and answer.fault is not None:
+            raise self._meaning(answer.fault, response)
+        if response.status >= 400 or answer is None:
+            raise _by_status(response)
+        return answer
+
+    def _meaning(self, fault: SoapFault, response: Response) -> RelaisError:
+        """The author's word first; what is known of HTTP and WS-Security next; else the contract is broken."""
+        if callable(self._faults):
+            error = self._faults(fault)
+            if error is not None:
+                return error
+        elif self._faults:
+            for name in (fault.code, fault.type, fault.faultcode):
+                found = self._faults.get(name) if name else None
+                error = _made(found, fault) if found is not None else None
+                if error is not None:
+                    return error
+        if fault.code in _REFUSED_SECURITY or fault.faultcode in _REFUSED_SECURITY or response.status in (401, 403):
+            return _credentials(f"fault {_shown(fault)}, status {response.status}")
+        if response.status in _UNAVAILABLE:
+            return _by_status(response)
+        return UpstreamInvalid(
+            Text(
+                "Le logiciel de l'éditeur a répondu par une erreur que le connecteur ne connaît pas.",
+                en="The publisher's software answered an error the connector does not know.",
+            ),
+            detail=f"fault {_shown(fault)}, status {response.status}",
+            code=fault.code if _CODE.fullmatch(fault.code) else None,
+        )
+
+
+def _weight(value: Any) -> int:
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, File):
+        return value.size
+    if isinstance(value, Mapping):
+        return sum(map(_weight, value.values()))
+    return sum(map(_weight, value)) if isinstance(value, list | tuple) else 0
+
+
+def _made(found: FaultReader | type[RelaisError], fault: SoapFault) -> RelaisError | None:
+    if isinstance(found, type):
+        error: RelaisError = found(
+            Text("Le logiciel de l'éditeur a refusé.", en="The publisher's software refused."),
+            detail=f"fault {_shown(fault)}",
+            code=fault.code if _CODE.fullmatch(fault.code) else None,
+        )
+        return error
+    return found(fault)
+
+
+def _shown(fault: SoapFault) -> str:
+    return "/".join(name for name in (fault.faultcode, fault.type, fault.code) if _CODE.fullmatch(name)) or "?"
+
+
+def _credentials(detail: str) -> Misconfigured:
+    return Misconfigured(
+        Text(
+            "Le webservice de l'éditeur refuse les identifiants : vérifiez-les dans la configuration.",
+            en="The publisher's webservice refuses the credentials: check them in the settings.",
+        ),
+        detail=detail,
+        code="credentials",
+    )
+
+
+def _by_status(response: Response) -> RelaisError:
+    status = response.status
+    if status in (401, 403, 407):
+        return _credentials(f"status {status}")
+    if status in (404, 405, 410):
+        return Misconfigured(
+            Text(
+                "Il n'y a pas de webservice à cette adresse : vérifiez-la dans la configuration.",
+                en="There is no webservice at this address: check it in the settings.",
+            ),
+            detail=f"status {status}",
+            code="address",
+        )
+    if status in _UNAVAILABLE:
+        return UpstreamUnavailable(
+            Text(
+                "Le webservice de l'éditeur est momentanément indisponible.",
+                en="The publisher's webservice is unavailable for the moment.",
+            ),
+            detail=f"status {status}",
+            retry_after=retry_after(response),
+            timeout=status == 504,
+        )
+    return invalid(f"status {status}, {response.content_type[:60] or 'no type'}, not a SOAP answer")
+
+
+# --- large answers ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What another process needs to read the same contract."""
+
+    wsdl: Path
+    locations: tuple[tuple[str, Path], ...]
+    strict: bool
+    service: str | None
+    port: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    source: _Source
+    operation: str
+    body: bytes
+    content_type: str
+    max_bytes: int
+    huge: bool
+
+
+def _read_job(job: _Job) -> Answer | str:
+    """In the other process: the answer, or the reason it is invalid (errors do not cross well)."""
+    source = job.source
+    contract = grammar.load(source.wsdl, dict(source.locations), strict=source.strict)
+    operation = contract.operations(source.service, source.port)[job.operation]
+    try:
+        return read(operation, job.body, job.content_type, max_bytes=job.max_bytes, huge=job.huge)
+    except UpstreamInvalid as error:
+        return error.detail
+
+
+def _received(found: Answer | str) -> Answer:
+    if isinstance(found, str):
+        raise invalid(found)
+    return found
+
+
+def _leave_signals_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _nothing() -> None:
+    return None
+
+
+class _Decoders:
+    """One process beside this one, started by the first large answer: decoding holds the interpreter's lock, so a
+    thread would slow every other call. Until it is ready, and when it cannot be had, a thread does."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+        self.ready: Future[None] | None = None
+
+    async def read(self, job: _Job) -> Answer:
+        for _ in range(2):
+            try:
+                pool = self.start()
+                if self.ready is None or not self.ready.done():
+                    break
+                return _received(await asyncio.get_running_loop().run_in_executor(pool, _read_job, job))
+            except (BrokenExecutor, RuntimeError, OSError):
+                self.stop()
+        return _received(await asyncio.to_thread(_read_job, job))
+
+    def start(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            # Not a fork: the child must not hold this process's sockets, nor its threads' locks.
+            self._pool = ProcessPoolExecutor(
+                max_workers=1,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_leave_signals_to_the_parent,
+            )
+            self.ready = self._pool.submit(_nothing)
+        return self._pool
+
+    def stop(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            with contextlib.suppress(OSError, RuntimeError):
+                pool.shutdown(wait=False)
+
+
+_decoders = _Decoders()
+atexit.register(_decoders.stop)

@@ -1,0 +1,445 @@
+"""From the bytes of a SOAP answer to plain values, by the types its WSDL declares.
+
+`decode(operation, envelope)` is the one door to the codec behind (zeep's reader today). Values are plain: `Record`
+(a dictionary), list, str, int, Decimal, date, datetime, bool, bytes, `File`. Cardinality comes from the schema: a list
+of one is a list, an absent list is `[]`, an absent optional value is None.
+"""
+
+# mypy: disallow-untyped-calls=False
+# (zeep is not annotated)
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import zeep.exceptions
+from lxml import etree
+from zeep.xsd.context import XmlParserContext
+from zeep.xsd.valueobjects import CompoundValue
+
+from . import mime, xml
+from .errors import Text, UpstreamInvalid
+from .files import File
+from .known_schemas import SOAP_ENCODING, SOAP_ENCODING_12
+from .mime import Part
+from .soap_references import ReferenceRefused, without_references
+from .wsdl import ENVELOPES, Operation
+from .wsdl_reader import BadValue, Reference
+
+__all__ = ["Answer", "Record", "SoapFault", "decode", "read"]
+
+XOP_INCLUDE = "{http://www.w3.org/2004/08/xop/include}Include"
+XSI_TYPE = f"{{{xml.XSI}}}type"
+XSI_NIL = f"{{{xml.XSI}}}nil"
+
+_ENVELOPE_END = re.compile(rb"</(?:[A-Za-z_][\w.-]*:)?Envelope\s*>")
+_ENVELOPE_START = re.compile(rb"<\?xml\b|<(?:[A-Za-z_][\w.-]*:)?Envelope\b")
+
+
+class Record(dict[str, Any]):
+    """A structure of the answer: `row["code"]` or `row.code` (names that `dict` uses itself only by `[...]`)."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+@dataclass(frozen=True, slots=True)
+class SoapFault:
+    """What a publisher answers instead of a result. `string` may hold anything: never show or log it.
+
+    `code` is the publisher's own when the detail has one (its `code`, `errorCode`… member), else the subcode or
+    `faultcode`, without prefix. `type` is the name of the detail's first element (`FonctionnelleErreur`), or "".
+    `detail` maps the name of each element of the detail to its content, typed when the WSDL declares it.
+    """
+
+    code: str
+    faultcode: str
+    type: str = ""
+    actor: str = ""
+    string: str = field(default="", repr=False)
+    detail: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """All that came back: the value, the SOAP headers by local name, the attachments by Content-ID."""
+
+    value: Any = field(default=None, repr=False)
+    headers: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    attachments: Mapping[str, File] = field(default_factory=dict, repr=False)
+    fault: SoapFault | None = None
+
+
+def invalid(detail: str, *, code: str = "soap") -> UpstreamInvalid:
+    return UpstreamInvalid(
+        Text(
+            "La réponse du webservice de l'éditeur n'est pas conforme à son contrat.",
+            en="The answer of the publisher's webservice breaks its contract.",
+        ),
+        detail=detail,
+        code=code,
+    )
+
+
+# --- bytes to an envelope ---------------------------------------------------------------------------------------------
+
+
+def read(
+    operation: Operation, body: bytes, content_type: str = "", *, max_bytes: int = xml.MAX_BYTES, huge: bool = False
+) -> Answer:
+    """The answer in a body, a fault included. Raises `UpstreamInvalid` when it is neither."""
+    if not body.strip():
+        raise invalid("empty body")
+    try:
+        parts = mime.split(body, content_type)
+    except mime.MultipartRefused as refused:
+        raise invalid(str(refused)) from None
+    content, others = (parts[0].content, parts[1]) if parts else (body, [])
+    kind, parameters = mime.media_type(parts[0].headers.get("content-type", "") if parts else content_type)
+    if operation.encoded:
+        content = content.replace(SOAP_ENCODING_12.encode(), SOAP_ENCODING.encode())
+    try:
+        root = xml.parse_strictly(
+            _only_envelope(content), max_bytes=max_bytes, huge=huge, charset=parameters.get("charset")
+        )
+    except xml.XmlRefused as refused:
+        raise invalid(f"{kind or 'no type'}: {refused}") from None
+    return decode(operation, root, others)
+
+
+def _only_envelope(content: bytes) -> bytes:
+    """Without what some servers leave before the declaration or after the envelope."""
+    start = content.lstrip()[:4]
+    if start[:1] != b"<" and b"\x00" not in start and not start.startswith(b"\xef\xbb\xbf"):
+        found = _ENVELOPE_START.search(content)
+        content = content[found.start() :] if found else content
+    tail = content[-4096:]
+    found = None
+    for found in _ENVELOPE_END.finditer(tail):  # noqa: B007
+        pass
+    if found and tail[found.end() :].strip():
+        return content[: len(content) - len(tail) + found.end()]
+    return content
+
+
+# --- an envelope to values --------------------------------------------------------------------------------------------
+
+
+def decode(operation: Operation, envelope: Any, parts: Sequence[Part] = ()) -> Answer:
+    """The value of an answer, as the operation's output type says; `parts` are what travelled beside the envelope.
+
+    The answer's wrapper is not shown: when it holds a single element, the value is that element's; and when that is in
+    turn a structure of a single element without attribute (`ArrayOf…`), its content. Both follow from the types alone.
+    """
+    if envelope.tag not in {f"{{{namespace}}}Envelope" for namespace in ENVELOPES.values()}:
+        raise invalid(f"a document <{xml.local(envelope)[:60]}> instead of a SOAP envelope")
+    namespace = etree.QName(envelope).namespace
+    body = envelope.find(f"{{{namespace}}}Body")
+    if body is None:
+        raise invalid("an envelope without a body")
+    if "output" in operation.encoded:
+        try:
+            envelope = without_references(envelope)
+        except ReferenceRefused as refused:
+            raise invalid(str(refused)) from None
+        body = envelope.find(f"{{{namespace}}}Body")
+    nil = next(iter(body), envelope).get(XSI_NIL) in ("true", "1")
+    _settle(envelope, operation.contract.document.types)
+    fault = body.find(f"{{{namespace}}}Fault")
+    if fault is None:
+        fault = next((child for child in body if child.tag == "Fault"), None)
+    try:
+        if fault is not None:
+            return Answer(fault=_fault(operation, fault, parts))
+        return Answer(
+            value=None if nil and _expected(operation, body) else _value(operation, body, parts),
+            headers=_headers(operation, envelope.find(f"{{{namespace}}}Header"), parts),
+            attachments={part.content_id: part.file() for part in parts},
+        )
+    except BadValue as error:
+        raise invalid(f"{_where(error)}: a text that is not of type {error}") from None
+    except zeep.exceptions.Error as error:
+        raise invalid(f"{_where(error)}: {_without_values(error)}") from None
+    except RecursionError:
+        raise invalid("elements nested too deeply") from None
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        raise invalid(f"{_where(error)}: not decodable ({type(error).__name__})") from None
+
+
+def _expected(operation: Operation, body: Any) -> bool:
+    output = operation.grammar.output
+    if output is None or output.body is None or len(body) != 1:
+        return False
+    return operation.grammar.style == "rpc" or _named(body[0], output.body.qname)
+
+
+def _value(operation: Operation, body: Any, parts: Sequence[Part]) -> Any:
+    output = operation.grammar.output
+    if output is None or output.body is None:
+        return _with_attachments(operation, None, None, parts)
+    context = XmlParserContext(settings=operation.contract.document.settings)
+    schema = operation.contract.document.types
+    wrapped = operation.grammar.style != "rpc" and output._is_body_wrapped
+    if wrapped:
+        element = body
+    else:
+        element = next(iter(body), None)
+        if element is None:
+            if operation.grammar.style != "rpc" and output.body.type is not None and output.body.is_optional:
+                return None
+            raise invalid("an empty body where a result is declared")
+        if operation.grammar.style != "rpc" and not _named(element, output.body.qname):
+            raise invalid(f"<{xml.local(element)[:60]}> instead of <{output.body.name}>")
+        if operation.grammar.style == "rpc":
+            _name_result(element, output.body.type)
+    value = output.body.parse(element, schema, context=context)
+    if operation.attachments:
+        return _with_attachments(operation, output.body, value, parts)
+    return plain(value if wrapped else _unwrapped(value), parts)
+
+
+def _name_result(wrapper: Any, kind: Any) -> None:
+    """SOAP 1.1 §7.1: the name of the first part of a result is not significant."""
+    names = [element.name for _, element in kind.elements]
+    given = [xml.local(child) for child in wrapper]
+    if names and given and given[0] not in names and names[0] not in given:
+        wrapper[0].tag = kind.elements[0][1].qname
+
+
+def _named(element: Any, qname: Any) -> bool:
+    found = etree.QName(element)
+    return found.localname == qname.localname and (
+        not found.namespace or not qname.namespace or found.namespace == qname.namespace
+    )
+
+
+def _unwrapped(value: Any) -> Any:
+    if not isinstance(value, CompoundValue):
+        return value
+    members = value.__values__
+    if len(members) != 1:
+        return value if members else None
+    inner = next(iter(members.values()))
+    if isinstance(inner, CompoundValue):
+        kind = inner._xsd_type
+        if len(kind.elements) == 1 and not kind.attributes:
+            return inner[kind.elements[0][0]]
+    return inner
+
+
+def _with_attachments(operation: Operation, element: Any, value: Any, parts: Sequence[Part]) -> Any:
+    """A record of the body's parts and of the parts the WSDL binds to attachments."""
+    if not operation.attachments:
+        return None
+    shown = plain(value, parts)
+    record = Record()
+    if element is not None:
+        record.update(shown if operation.grammar.style == "rpc" and isinstance(shown, dict) else {element.name: shown})
+    left = list(parts)
+    for name in operation.attachments:
+        part = next((each for each in left if each.content_id.partition("=")[0] == name), None)
+        part = part or (left[0] if left else None)
+        if part is not None:
+            left.remove(part)
+        record[name] = part.file() if part is not None else None
+    return record
+
+
+def _headers(operation: Operation, header: Any, parts: Sequence[Part]) -> dict[str, Any]:
+    if header is None:
+        return {}
+    found = {xml.local(child): untyped(child) for child in header}
+    output = operation.grammar.output
+    if output is not None and output.header is not None and output.header.type._element:
+        context = XmlParserContext(settings=operation.contract.document.settings)
+        typed = output.header.parse(header, operation.contract.document.types, context=context)
+        if isinstance(typed, CompoundValue):
+            found.update({name: plain(value, parts) for name, value in typed.__values__.items() if name[0] != "_"})
+    return found
+
+
+def _settle(envelope: Any, schema: Any) -> None:
+    """nil elements emptied, attached contents marked, `xsi:type` the contract does not know removed."""
+    namespaces = {"i": xml.XSI, "x": XOP_INCLUDE[1:].partition("}")[0]}
+    for element in envelope.xpath("//*[@i:nil]", namespaces=namespaces):
+        if element.get(XSI_NIL) in ("true", "1"):
+            element.attrib.clear()
+            element.text = None
+            del element[:]
+        else:
+            del element.attrib[XSI_NIL]
+    for include in envelope.xpath("//x:Include", namespaces=namespaces):
+        parent = include.getparent()
+        parent.remove(include)
+        parent.text = include.get("href", "")
+    known: dict[Any, bool] = {}
+    for element in envelope.xpath("//*[@i:type]", namespaces=namespaces):
+        prefix, colon, name = element.get(XSI_TYPE).strip().rpartition(":")
+        qname = (element.nsmap.get(prefix if colon else None), name)
+        if qname not in known:
+            known[qname] = _knows(schema, qname)
+        if not known[qname]:
+            del element.attrib[XSI_TYPE]
+
+
+def _knows(schema: Any, qname: tuple[str | None, str]) -> bool:
+    try:
+        return schema.get_type(etree.QName(*qname), fail_silently=True) is not None
+    except (zeep.exceptions.Error, ValueError):
+        return False
+
+
+# --- the publisher's side ---------------------------------------------------------------------------------------------
+
+
+def read_request(
+    operations: Mapping[str, Operation], body: bytes, content_type: str = ""
+) -> tuple[str, dict[str, Any]]:
+    """(operation, arguments) of a request, recognised by its body's first element. Raises `UpstreamInvalid`."""
+    _, parameters = mime.media_type(content_type)
+    envelope = xml.parse(_only_envelope(body), charset=parameters.get("charset"), huge=True, max_bytes=len(body) + 1)
+    content: Any = next((child for child in envelope if xml.local(child) == "Body"), [])
+    element = next(iter(content), None)
+    for name, operation in operations.items():
+        expected = operation.grammar.input.body
+        if (expected is None) == (element is None) and (element is None or _named(element, expected.qname)):
+            schema = operation.contract.document.types
+            _settle(envelope, schema)
+            value = expected.parse(element, schema) if expected is not None else None
+            if isinstance(value, CompoundValue):
+                return name, dict(plain(value))
+            return name, {} if value is None else {expected.name: plain(value)}
+    raise invalid("a request for no operation of this contract")
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+
+_CODE_NAMES = frozenset({"code", "errorcode", "codeerreur", "code_erreur", "errcode", "error_code", "faultcode"})
+
+
+def _fault(operation: Operation, fault: Any, parts: Sequence[Part]) -> SoapFault:
+    by_name = {xml.local(child): child for child in fault}
+    if "Code" in by_name:  # SOAP 1.2
+        steps = [_local_value(each) for each in by_name["Code"].iter() if xml.local(each) == "Value"]
+        faultcode, code = (steps[0], steps[-1]) if steps else ("", "")
+        reason = next((each for each in by_name["Reason"] if each.text), None) if "Reason" in by_name else None
+        string, actor, detail = reason, by_name.get("Role"), by_name.get("Detail")
+    else:
+        faultcode = code = _local_value(by_name.get("faultcode"))
+        string, actor, detail = by_name.get("faultstring"), by_name.get("faultactor"), by_name.get("detail")
+    entries = list(detail) if detail is not None else []
+    content: dict[str, Any] = {xml.local(entry): _fault_detail(operation, entry, parts) for entry in entries}
+    for entry in content.values():
+        own = next((v for k, v in entry.items() if k.lower() in _CODE_NAMES and v), None) if _is_map(entry) else None
+        if isinstance(own, str | int):
+            code = str(own).strip()
+            break
+    return SoapFault(
+        code=code,
+        faultcode=faultcode,
+        type=xml.local(entries[0]) if entries else "",
+        actor=(actor.text or "").strip() if actor is not None else "",
+        string=(string.text or "").strip() if string is not None else "",
+        detail=content,
+    )
+
+
+def _is_map(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _local_value(element: Any) -> str:
+    return (element.text or "").strip().rpartition(":")[2] if element is not None else ""
+
+
+def _fault_detail(operation: Operation, entry: Any, parts: Sequence[Part]) -> Any:
+    """Typed when the contract knows the element and it reads; a fault is never made worse by its detail."""
+    schema = operation.contract.document.types
+    declared = [
+        part.element
+        for message in operation.grammar.faults.values()
+        if message.abstract is not None
+        for part in message.abstract.parts.values()
+        if part.element is not None and _named(entry, part.element.qname)
+    ]
+    try:
+        element = declared[0] if declared else schema.get_element(etree.QName(entry))
+        value = plain(element.parse(entry, schema), parts)
+    except (zeep.exceptions.Error, BadValue, ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
+        return untyped(entry)
+    return value if value is not None else untyped(entry)
+
+
+# --- plain values -----------------------------------------------------------------------------------------------------
+
+
+def plain(value: Any, parts: Sequence[Part] = ()) -> Any:
+    """A value of the codec as plain Python. What the schema leaves open (`xs:any`) is a list of `{name: content}`."""
+    if isinstance(value, CompoundValue):
+        return Record(
+            {name: plain(member, parts) for name, member in value.__values__.items() if name != "_raw_elements"}
+        )
+    if isinstance(value, Mapping):
+        return Record({str(name): plain(member, parts) for name, member in value.items()})
+    if isinstance(value, list | tuple):
+        items = [plain(member, parts) for member in value]
+        return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, Reference):
+        part = mime.attachment(parts, value)
+        if part is None:
+            raise invalid("a reference to an attachment that is absent")
+        return part.content
+    if isinstance(value, str) and value.startswith("cid:"):
+        part = mime.attachment(parts, value)
+        return part.file() if part is not None else value
+    if isinstance(value, etree._Element):
+        return Record({xml.local(value): untyped(value)})
+    return value
+
+
+def untyped(element: Any) -> Any:
+    """The text of a leaf, else a record: children by local name (a list when repeated), `@attribute`, `#text`."""
+    members = Record()
+    for name, value in element.attrib.items():
+        if not name.startswith(f"{{{xml.XSI}}}"):
+            members["@" + xml.local(name)] = value
+    for child in element:
+        name, value = xml.local(child), untyped(child)
+        if name not in members:
+            members[name] = value
+        elif isinstance(members[name], list):
+            members[name].append(value)
+        else:
+            members[name] = [members[name], value]
+    text = (element.text or "").strip()
+    if not members:
+        return text
+    if text:
+        members["#text"] = text
+    return members
+
+
+# --- what may be said of an error -------------------------------------------------------------------------------------
+
+
+def _where(error: BaseException) -> str:
+    """The names of the elements being read when it happened, taken from the reader's own frames."""
+    names: list[str] = []
+    trace = error.__traceback__
+    while trace is not None:
+        element = trace.tb_frame.f_locals.get("xmlelement")
+        if isinstance(element, etree._Element) and (not names or names[-1] != xml.local(element)):
+            names.append(xml.local(element))
+        trace = trace.tb_next
+    return "/".join(names[-8:]) or "body"
+
+
+def _without_values(error: zeep.exceptions.Error) -> str:
+    found = re.search(r"[Uu]nexpected element '(?:\{[^}]*\})?([^']{1,80})'", str(error))
+    return f"unexpected element <{found[1]}>" if found else type(error).__name__

@@ -1,0 +1,517 @@
+"""Tables (CSV, XLSX, ODS) as sources of lists: `Table` answers from an index that follows its file or address.
+
+    table = Table(Path("rues.csv"), folder=http.folder, id="code", text="{type} {nom}")
+    await table.choices(q="ile")                       # list[Choice]: every typed word is in the label
+    await table.rows(where={"ville": "Rennes", "habitants__gte": 1000}, order=("-habitants",), limit=10)
+
+The index is a file in `folder`, shared by all processes, built in a process apart, replaced in one step when the source
+changes; the old one keeps answering meanwhile, and for as long as the new version cannot be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from .call import current_call, new_call, serving
+from .errors import InvalidInput, Misconfigured, RelaisError, Text, UpstreamInvalid, UpstreamUnavailable
+from .matching import fold
+from .messages import Response
+from .model import Choice
+from .table_index import OPERATORS, Index, Place, Plan, UnknownColumn, Where, build, fill, parts, words
+from .table_types import BadLine, Column, ColumnType, Reading, Structure, Structured, TableOptions
+
+__all__ = [
+    "BadLine",
+    "Column",
+    "ColumnType",
+    "Reading",
+    "Structure",
+    "Structured",
+    "Table",
+    "TableOptions",
+    "UnknownColumn",
+    "UrlSource",
+    "columns_of",
+    "fill",
+]
+
+_SMALL = 256 * 1024  # bytes of CSV below which a thread is quicker than a process
+_FEW = 1_000  # rows below which any query is answered at once
+_BUILD_SECONDS = 600.0
+_ATTEMPT_EVERY = 0.05
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
+
+A = TypeVar("A")
+
+
+class _Gets(Protocol):
+    def get(
+        self,
+        url: str,
+        /,
+        *,
+        headers: Mapping[str, str] | None,
+        timeout: float | None,
+        max_bytes: int | None,
+        follow: bool,
+    ) -> Awaitable[Response]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class UrlSource:
+    """A table downloaded through a connector's `http`; asked again, conditionally, at each `Table.refresh`."""
+
+    http: _Gets
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    path: Path
+    stamp: dict[str, Any]
+    temporary: bool
+
+
+class Table:
+    """A table and its index.
+
+    `source`: a file, or an address (`UrlSource`). `folder`: a private folder whose content can be rebuilt.
+    `id` and `text`: a column, or a template (`"{Code_postal} {Nom_commune}"`); they make the choices. A template may
+    change what it takes: `{nom|title}`, `upper`, `lower`, `trim`, `{code|zeros:5}`, `first:N`, `last:N`; `{{` is `{`.
+    `index`: columns often filtered on. `search`: columns looked at by `q`; those of `text` when left out, else all.
+    `setting`: name of the setting that gives the source, for error texts.
+    Columns are named as in the header; case, accents and punctuation may be left out (`code_postal`).
+    """
+
+    def __init__(
+        self,
+        source: Path | UrlSource,
+        *,
+        folder: Path,
+        options: TableOptions | None = None,
+        id: str = "",
+        text: str = "",
+        index: Sequence[str] = (),
+        search: Sequence[str] = (),
+        setting: str = "file",
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self.source, self.folder, self.setting = source, folder, setting
+        self.id, self.text = id, text
+        self._sleep = sleep
+        try:
+            searched = tuple(search) or columns_of(text)
+        except UnknownColumn as error:
+            raise _misconfigured(setting, error.message) from None
+        self._plan = Plan(options or TableOptions(), id, tuple(index), searched)
+        place = str(source.resolve()) if isinstance(source, Path) else source.url
+        self._of_source = _short_digest(place)
+        plan = _short_digest(json.dumps(self._plan.pack(), sort_keys=True))
+        self._path = folder / f"{self._of_source}-{plan}.sqlite"
+        self._index: Index | None = None
+        self._task: asyncio.Task[Reading] | None = None
+        self._attempted: dict[str, Any] | None = None
+        self.refused: Reading | None = None
+
+    @property
+    def reading(self) -> Reading | None:
+        """What was found in the version that answers; None before the first question. See also `refused`."""
+        return self._index.reading if self._index else None
+
+    async def refresh(self) -> Reading:
+        """Takes the source's present version; returns what was found in it.
+
+        Raises `Misconfigured` when it is missing or cannot be read as a table (line number in the text), or when it
+        has not the columns of `id`, `text`, `index`, `search`; `UpstreamUnavailable` when the address does not answer.
+        The version of before keeps answering.
+        """
+        reading = await asyncio.shield(self._start())
+        plan = self._plan
+        own = {"id": [self.id], "text": [self.text], "index": plan.index, "search": plan.search}
+        for setting, expressions in own.items():
+            await self.verify([each for each in expressions if each], setting=setting)
+        return reading
+
+    async def columns(self) -> tuple[Column, ...]:
+        """The columns of the version that answers."""
+        return (await self._ready()).columns.all
+
+    async def rows(
+        self,
+        q: str | None = None,
+        where: Where | None = None,
+        *,
+        order: Sequence[str] = (),
+        distinct: Sequence[str] = (),
+        columns: Sequence[str] | Mapping[str, str] = (),
+        equal: tuple[str, str] | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[dict[str, str]]:
+        """The rows kept, in the file's order unless `order` says (`"-population"` for descending).
+
+        `q`: every word must be in the row, without regard to case and accents. `where`: column → value, or
+        `column__op` with ne, lt, lte, gt, gte, in, contains, startswith, empty. `distinct`: the first row of the
+        file for each combination. `columns`: those wanted, or name → column or template; the words that the template
+        named `text` writes itself are not looked for. `equal`: a column or template, and its text. All values are text.
+        Raises `InvalidInput` naming an unknown column and listing the known ones.
+        """
+        index = await self._ready()
+
+        def pick(index: Index) -> list[dict[str, str]]:
+            if isinstance(columns, Mapping) and columns:
+                names, outputs = list(columns), list(columns.values())
+            else:
+                names = outputs = [index.columns.name(column) for column in columns] or index.columns.names
+            label = columns.get("text", "") if isinstance(columns, Mapping) else ""
+            found = index.select(
+                outputs,
+                q=_beyond(q, label) if q else None,
+                where=where,
+                equal=equal,
+                order=order,
+                distinct=distinct,
+                limit=limit,
+                offset=offset,
+            )
+            return [dict(zip(names, values, strict=True)) for values in found]
+
+        try:
+            return await self._ask(index, pick, quick=_quick(index, q, limit) and not order and not distinct)
+        except UnknownColumn as error:
+            raise InvalidInput(
+                Text(f"Demande refusée : {error.message}.", en=f"Refused: {error.message.en}."),
+                fields={error.name: [error.message]},
+            ) from None
+
+    async def choices(
+        self,
+        *,
+        id: str = "",
+        text: str = "",
+        q: str | None = None,
+        only: str | None = None,
+        where: Where | None = None,
+        order: Sequence[str] = (),
+        extra: bool = True,
+        limit: int | None = None,
+    ) -> list[Choice]:
+        """The rows as a form's list: `id` and `text` are columns or templates, those of the table when left out.
+
+        `q`: every word must be in the row's searched columns; with a `limit`, the choice whose label is exactly `q`
+        comes first. `only`: the choice of that id, compared as text. `extra`: every column goes along.
+        Rows without id are left out; of several rows with the same id the first is kept (`reading.warnings` counts
+        them): give a composed id (`"{code}-{cp}"`) to offer them all. Raises `Misconfigured` for an unknown column.
+        """
+        id, text = id or self.id, text or self.text or id or self.id
+        index = await self._ready()
+
+        def pick(index: Index) -> list[Choice]:
+            names = [name for name in index.columns.names if name not in Choice.model_fields] if extra else []
+            kept: dict[str, Choice] = {}
+            asked = _beyond(q, text) if q else None
+            equals = [None if only is None else (id, only)]
+            if q and limit is not None and only is None:
+                equals = [(text, q.strip()), *equals]  # w.c.s. finds a choice again by its whole label
+            for equal in equals:
+                for values in index.select([id, text, *names], q=asked, where=where, equal=equal, order=order):
+                    if limit is not None and len(kept) >= limit:
+                        break
+                    if values[0] and values[0] not in kept:
+                        more: dict[str, Any] = dict(zip(names, values[2:], strict=True))
+                        kept[values[0]] = Choice.model_construct(id=values[0], text=values[1], **more)
+                        if only is not None:
+                            break
+            return list(kept.values())
+
+        try:
+            quick = (only is not None and id == self.id) or (_quick(index, q, limit) and not order)
+            return await self._ask(index, pick, quick=quick)
+        except UnknownColumn as error:
+            raise _misconfigured("id, text", error.message) from None
+
+    async def verify(
+        self, expressions: Sequence[str] = (), filters: Sequence[str] = (), *, setting: str = "columns"
+    ) -> None:
+        """Raises `Misconfigured` when a column, template or filter (`code__gte`) of `setting` is not of this table."""
+        columns = (await self._ready()).columns
+        try:
+            for expression in expressions:
+                columns.sql(expression)
+            for name, operator in map(columns.filtered, filters):
+                columns.at(name)
+                if operator not in OPERATORS:
+                    known = ", ".join(OPERATORS)
+                    french = f"comparaison inconnue « {operator} » ; possibles : {known}"
+                    raise UnknownColumn(operator, Text(french, en=f'unknown comparison "{operator}"; known: {known}'))
+        except UnknownColumn as error:
+            raise _misconfigured(setting, error.message) from None
+
+    async def close(self) -> None:
+        """Stops a build under way and closes the index. Not needed at the end of a process."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._index is not None:
+            self._index.close()
+            self._index = None
+
+    # --- the version that answers -----------------------------------------------------------------------------------
+
+    async def _ready(self) -> Index:
+        """The open index; builds it the first time, starts following a changed file otherwise."""
+        index = self._open()
+        if index is not None:
+            if isinstance(self.source, Path) and self._changed(self.source, index):
+                self._start()
+            return index
+        try:
+            await asyncio.wait_for(asyncio.shield(self._start()), timeout=current_call().remaining())
+        except TimeoutError:
+            raise UpstreamUnavailable(
+                Text("Le tableau est en cours de préparation.", en="The table is being prepared."),
+                retry_after=5,
+                processed=False,
+            ) from None
+        index = self._open()
+        if index is None:
+            raise _misconfigured(self.setting, Text("l'index n'a pu être écrit", en="the index could not be written"))
+        return index
+
+    def _changed(self, source: Path, index: Index) -> bool:
+        try:
+            stamp = _stamp(source)
+        except OSError:
+            return False  # the last version read keeps answering; `refresh` says what is wrong
+        return stamp != index.stamp and stamp != self._attempted
+
+    def _open(self) -> Index | None:
+        """The index of the current inode, reopened when another process has replaced the file."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return self._index
+        if self._index is None or self._index.inode != (status.st_ino, status.st_mtime_ns):
+            try:
+                opened = Index(self._path)
+            except (sqlite3.Error, KeyError, ValueError, OSError):
+                return self._index  # torn by a crash of the machine: it is built again
+            if self._index is not None:
+                self._index.close()
+            self._index = opened
+        return self._index
+
+    async def _ask(self, index: Index, question: Callable[[Index], A], *, quick: bool) -> A:
+        """Quick questions are answered at once, the others in a thread, on a connection of its own."""
+        if quick or index.reading.rows <= _FEW:
+            return question(index)
+
+        def apart() -> A:
+            try:
+                other = Index(self._path)
+            except OSError:
+                return question(index)  # removed under our feet: the one already open still holds it
+            try:
+                return question(other)
+            finally:
+                other.close()
+
+        return await asyncio.to_thread(apart)
+
+    # --- following the source ---------------------------------------------------------------------------------------
+
+    def _start(self) -> asyncio.Task[Reading]:
+        """The build under way in this process, or a new one: it outlives the call that needed it."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._follow())
+            self._task.add_done_callback(_forget)
+        return self._task
+
+    async def _follow(self) -> Reading:
+        with serving(new_call(_BUILD_SECONDS)):
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise _misconfigured("folder", _os_fault(error)) from None
+            try:
+                while not _locked(lock):
+                    await self._sleep(_ATTEMPT_EVERY)
+                return await self._renew()
+            finally:
+                os.close(lock)
+
+    async def _renew(self) -> Reading:
+        """With the lock held: nothing to do when another process has just done it."""
+        index = self._open()
+        fetched = await self._fetch(index)
+        if fetched is None:
+            assert index is not None
+            self.refused = None
+            return index.reading
+        self._attempted = fetched.stamp
+        building = self._path.with_suffix(".building")
+        try:
+            reading = await self._build(fetched, building)
+        finally:
+            if fetched.temporary:
+                fetched.path.unlink(missing_ok=True)
+        if reading.fault is not None:
+            self.refused = reading
+            building.unlink(missing_ok=True)
+            raise _misconfigured(self.setting, reading.fault.text)
+        os.replace(building, self._path)
+        for old in self.folder.glob(f"{self._of_source}-*.sqlite"):
+            if old != self._path:
+                old.unlink(missing_ok=True)  # made for former settings
+        self.refused = None
+        return reading
+
+    async def _fetch(self, index: Index | None) -> _Fetched | None:
+        """The source's present version, or None when it is the one already indexed."""
+        if isinstance(self.source, Path):
+            try:
+                stamp = _stamp(self.source)
+                self.source.open("rb").close()
+            except OSError as error:
+                raise _misconfigured(self.setting, _os_fault(error)) from None
+            return None if index and index.stamp == stamp else _Fetched(self.source, stamp, False)
+        known = index.stamp if index else {}
+        headers = {"If-None-Match": known.get("etag"), "If-Modified-Since": known.get("modified")}
+        answer = await self.source.http.get(
+            self.source.url,
+            headers={name: value for name, value in headers.items() if value},
+            timeout=60.0,
+            follow=True,
+            max_bytes=self._plan.options.max_bytes,
+        )
+        if answer.status == 304 and index:
+            return None
+        if answer.status != 200:
+            raise _status_error(self.setting, answer.status)
+        digest = hashlib.sha256(answer.body).hexdigest()
+        if digest == known.get("digest"):
+            return None
+        headers = {"etag": answer.headers.get("ETag"), "modified": answer.headers.get("Last-Modified")}
+        path = self._path.with_suffix(".source")
+        await asyncio.to_thread(path.write_bytes, answer.body)
+        return _Fetched(path, {"digest": digest, **headers}, True)
+
+    async def _build(self, fetched: _Fetched, target: Path) -> Reading:
+        """Small CSV text in a thread; the rest in a process: the loop is not slowed, and a hostile sheet dies alone."""
+        try:
+            with fetched.path.open("rb") as file:
+                small = file.read(4) != b"PK\x03\x04" and os.fstat(file.fileno()).st_size <= _SMALL
+        except OSError as error:
+            raise _misconfigured(self.setting, _os_fault(error)) from None
+        if small:
+            return await asyncio.to_thread(build, fetched.path, target, self._plan, fetched.stamp)
+        job = {
+            "source": str(fetched.path),
+            "target": str(target),
+            "plan": self._plan.pack(),
+            "stamp": fetched.stamp,
+        }
+        known = os.pathsep.join(filter(None, (_PACKAGE, os.environ.get("PYTHONPATH"))))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-c",
+            f"from {__package__}.table_index import work; work()",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": known},
+        )
+        try:
+            async with asyncio.timeout(_BUILD_SECONDS):
+                out, _ = await process.communicate(json.dumps(job).encode())
+        except TimeoutError:
+            out = b""
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode != 0 or not out:
+            fault = Text(
+                "le fichier demande trop de mémoire ou de temps pour être lu, ou son décodage s'est arrêté net",
+                en="the file needs too much memory or time to be read, or its decoder stopped short",
+            )
+            return Reading(fault=BadLine(0, fault))
+        return Reading.unpack(json.loads(out))
+
+
+def columns_of(text: str) -> tuple[str, ...]:
+    """The columns a template takes, or the column itself. Raises UnknownColumn for a malformed template."""
+    if "{" not in text:
+        return (text,) * bool(text)
+    return tuple(dict.fromkeys(part.column for part in parts(text) if isinstance(part, Place)))
+
+
+def _beyond(q: str, text: str) -> str:
+    """The words of `q` that the template's own words do not already hold: those are in every label."""
+    literal = " ".join(part for part in parts(text) if isinstance(part, str)) if "{" in text else ""
+    return " ".join(word for word in words(q) if word not in fold(literal))
+
+
+def _quick(index: Index, q: str | None, limit: int | None) -> bool:
+    """Whether the trigrams narrow the answer enough for it to take well under a millisecond or two."""
+    return index.trigrams and limit is not None and limit <= 100 and any(len(word) >= 3 for word in words(q or ""))
+
+
+def _short_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _stamp(source: Path) -> dict[str, Any]:
+    status = source.stat()
+    return {"size": status.st_size, "mtime": status.st_mtime_ns, "inode": status.st_ino}
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _forget(task: asyncio.Task[Reading]) -> None:
+    """A background build that failed is told by `refresh`; asyncio must not report it as lost."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _misconfigured(setting: str, fault: str) -> Misconfigured:
+    english = getattr(fault, "en", fault)
+    return Misconfigured(
+        Text(f"Réglage « {setting} » : {fault}.", en=f'Setting "{setting}": {english}.'), processed=False
+    )
+
+
+def _os_fault(error: OSError) -> Text:
+    if isinstance(error, FileNotFoundError):
+        return Text("fichier introuvable", en="file not found")
+    if isinstance(error, PermissionError):
+        return Text("fichier interdit de lecture", en="file not readable")
+    return Text(f"fichier inaccessible ({type(error).__name__})", en=f"file out of reach ({type(error).__name__})")
+
+
+def _status_error(setting: str, status: int) -> RelaisError:
+    if status >= 500 or status in (408, 425, 429):
+        return UpstreamUnavailable(
+            Text(f"L'adresse du tableau répond {status}.", en=f"The table's address answers {status}."), processed=False
+        )
+    if 300 <= status < 500:
+        return _misconfigured(setting, Text(f"l'adresse répond {status}", en=f"the address answers {status}"))
+    return UpstreamInvalid(Text(f"L'adresse du tableau répond {status}.", en=f"The table's address answers {status}."))

@@ -1,0 +1,183 @@
+"""Testing a connector without a gateway: its endpoints called as Publik would, its upstream played by a function.
+
+    async def upstream(request: Request) -> Response:
+        return answer(json={"results": []})
+
+    async def test_no_tree_is_an_empty_list():
+        trees = instance(Trees, {"url": "https://trees.example.org"}, upstream)
+        assert (await trees.get("species", q="chêne")).data == []
+
+With a simulator, a real local server plays the publisher: `async with simulated(Trees, TreesSimulator()) as trees: …`.
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import pydantic
+
+from . import envelope
+from .call import new_call, serving
+from .egress import Egress, hosts_of
+from .errors import RelaisError
+from .files import File
+from .http import Http, HttpOptions, open_http
+from .invoke import Arguments, bind, narrowed, run, with_body, without_body
+from .messages import Request, Response, Send
+from .simulator import Simulator
+from .spec import Connector, Endpoint
+
+__all__ = ["Answer", "Instance", "Request", "Response", "answer", "instance", "simulated"]
+
+C = TypeVar("C", bound=Connector[Any])
+
+
+def answer(
+    status: int = 200,
+    *,
+    json: Any = ...,
+    text: str = "",
+    body: bytes = b"",
+    content_type: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """What a played upstream answers: JSON, text (XML, HTML) or bytes."""
+    if json is not ...:
+        body, kind = jsonlib.dumps(json).encode(), "application/json"
+    elif text:
+        body, kind = text.encode(), "text/xml; charset=utf-8" if text.lstrip().startswith("<") else "text/plain"
+    else:
+        kind = "application/octet-stream"
+    return Response(status, {"Content-Type": content_type or kind, **(headers or {})}, body)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the caller would receive. `body` is the whole envelope, `file` replaces it for a file endpoint."""
+
+    status: int
+    body: Any
+    file: File | None = None
+
+    @property
+    def data(self) -> Any:
+        """`data` of a success; fails with the error's class and text otherwise."""
+        if isinstance(self.body, dict) and self.body.get("err"):
+            raise AssertionError(f"{self.body['err_class']}: {self.body['err_desc']}")
+        return self.body["data"]
+
+    @property
+    def err_class(self) -> str:
+        """The error's class, or "" for a success."""
+        return str(self.body.get("err_class", "")) if isinstance(self.body, dict) else ""
+
+
+class Instance(Generic[C]):
+    """A connector bound to settings, called by path as in a form: `await trees.get("species", q="chêne")`."""
+
+    def __init__(self, connector: C) -> None:
+        self.connector = connector
+
+    async def get(self, path: str, /, **query: Any) -> Answer:
+        """A read; query values are given as keywords (`id="12"`), a list for a repeated one."""
+        return await self.call("GET", path, query=query)
+
+    async def post(self, path: str, /, body: Any = None, **query: Any) -> Answer:
+        """A creation or a callback, `body` being plain JSON data."""
+        return await self.call("POST", path, query=query, body=body)
+
+    async def call(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None) -> Answer:
+        """Any declared method. Deadlines, access and cache are the gateway's and are not played here."""
+        endpoint, values = self._find(method, path)
+        pairs = [
+            (name, str(item))
+            for name, value in (query or {}).items()
+            for item in (value if isinstance(value, list | tuple) else [value])
+        ]
+        call = new_call(repeatable=endpoint.kind == "read")
+        with serving(call):
+            try:
+                arguments = self._arguments(endpoint, values, pairs, body)
+                value = await run(self.connector, endpoint, arguments.keywords)
+            except RelaisError as error:
+                is_file = endpoint.result.contract == "file" and error.file_status is not None
+                status = error.file_status if is_file and error.file_status else error.http_status
+                return Answer(status, jsonlib.loads(envelope.failure(error, request_id=call.request_id)))
+        value, _ = narrowed(endpoint, value, arguments)
+        if isinstance(value, File):
+            return Answer(200, None, value)
+        text = envelope.success(endpoint.result.adapter.dump_json(value), endpoint.result.contract)
+        return Answer(200, jsonlib.loads(text))
+
+    def _arguments(
+        self, endpoint: Endpoint, values: Mapping[str, str], query: list[tuple[str, str]], body: Any
+    ) -> Arguments:
+        arguments = bind(endpoint, values, query)
+        if body is None:
+            without_body(endpoint)
+            return arguments
+        return with_body(endpoint, arguments, body)
+
+    def _find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str]]:
+        given = path.strip("/").split("/")
+        for endpoint in self.connector.endpoints:
+            values = endpoint.match(given)
+            if values is not None and endpoint.method == method:
+                return endpoint, values
+        listed = ", ".join(f"{e.method} {e.path}" for e in self.connector.endpoints)
+        raise AssertionError(f"no endpoint {method} {path}; there are: {listed}")
+
+
+def instance(
+    connector: type[C],
+    settings: Mapping[str, Any],
+    upstream: Callable[[Request], Awaitable[Response]] | None = None,
+    *,
+    folder: Path | None = None,
+    **given: Any,
+) -> Instance[C]:
+    """A connector whose every request goes to `upstream`; without one, any request fails the test.
+
+    `given` goes to the connector's constructor: a clock, for one that takes `now=`.
+    """
+
+    async def unexpected(request: Request) -> Response:
+        raise AssertionError(f"unexpected request: {request.method} {request.url}")
+
+    send: Send = upstream or unexpected
+    place = folder or Path(tempfile.mkdtemp(prefix="relais-test-"))
+    http = Http(send, instance=f"{connector.name}/test", folder=place)
+    return Instance(connector(_settings(connector, settings), http, **given))
+
+
+@asynccontextmanager
+async def simulated(
+    connector: type[C], simulator: Simulator, settings: Mapping[str, Any] | None = None, **http: Any
+) -> AsyncIterator[Instance[C]]:
+    """A connector in front of its simulator, over real connections; `settings` override the simulator's sample ones."""
+    with tempfile.TemporaryDirectory(prefix="relais-test-") as folder:
+        async with simulator:
+            chosen = _settings(connector, {**simulator.demo_settings(), **(settings or {})})
+            way = open_http(
+                f"{connector.name}/test",
+                HttpOptions.model_validate({"allow_http": True, **http}),
+                egress=Egress(hosts=hosts_of(chosen), private=("127.0.0.0/8",)),
+                folder=Path(folder),
+            )
+            try:
+                yield Instance(connector(chosen, way))
+            finally:
+                await way.close()
+
+
+def _settings(connector: type[Connector[Any]], given: Mapping[str, Any]) -> Any:
+    try:
+        return connector.settings_model.model_validate(given)
+    except pydantic.ValidationError as error:
+        raise AssertionError(f"settings of {connector.name}: {error}") from None

@@ -1,0 +1,399 @@
+"""The wire: the innermost `Send`, over aiohttp.
+
+One request is one execution: nothing is sent again behind our back. Bodies are read with a bound, encoded and decoded.
+Every failure is classified by what the publisher may have seen of the request: surely nothing (`processed=False`), or
+unknown (`None`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+import ssl
+import zlib
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from yarl import URL
+
+from .call import current_call
+from .egress import CONTROL, Egress, connector, reach, refused_address, tls_context
+from .errors import InvalidInput, Misconfigured, RelaisError, Text, UpstreamInvalid, UpstreamUnavailable
+from .messages import MIB, Exchange, Request, Response, exchange, is_repeatable
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_METHOD = re.compile(r"[A-Z]{1,20}")
+_FRAMING = frozenset(
+    {"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+    | {"accept-encoding", "proxy-authenticate", "proxy-authorization", "proxy-connection"}
+)
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS = 3
+_STEP = 64 * 1024
+_MAX_MEMBERS = 100  # gzip streams glued together; real answers have one
+
+
+class _Broken(Exception):
+    """An exchange that failed. Not one of aiohttp's classes: those it would silently send again."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    try:
+        return await handler(request)
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise _Broken(error) from error
+
+
+async def _head_leaves(session: Any, context: SimpleNamespace, params: Any) -> None:
+    attempt: Exchange = context.trace_request_ctx
+    attempt.sent = True
+    if not attempt.repeatable:
+        attempt.call.effect_sent = True
+
+
+async def _connection_reused(session: Any, context: SimpleNamespace, params: Any) -> None:
+    context.trace_request_ctx.reused = True
+
+
+class Wire:
+    """The innermost `Send` of one instance: its connections and TLS identity, no cookies, nothing from the environment.
+
+    A request that is not repeatable always gets a new connection: on one kept open, "closed" would be ambiguous.
+    """
+
+    def __init__(
+        self,
+        egress: Egress,
+        *,
+        allow_http: bool = False,
+        connect_timeout: float = 3.0,
+        timeout: float = 10.0,
+        proxy: str | None = None,
+        tls: Callable[[], ssl.SSLContext] = tls_context,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
+        self._egress = egress
+        self._allow_http = allow_http
+        self._connect_timeout = connect_timeout
+        self._timeout = timeout
+        self._proxy = proxy
+        self._make_tls = tls
+        self._tls: asyncio.Future[ssl.SSLContext] | None = None
+        self._resolver = resolver
+        self._kept: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession | None = None
+
+    async def __call__(self, request: Request) -> Response:
+        url = self._egress.check(request.url, allow_http=self._allow_http)
+        headers = _checked_headers(request)
+        current = exchange.get()
+        if current is None:
+            call = current_call()
+            current = Exchange(call, is_repeatable(request, call))
+        token = exchange.set(current)
+        try:
+            for _ in range(_MAX_REDIRECTS):
+                response = await self._attempt(request, url, headers, current)
+                target = _same_origin_target(request, url, response)
+                if target is None:
+                    return response
+                url = self._egress.check(target, allow_http=self._allow_http)
+            return await self._attempt(request, url, headers, current)
+        finally:
+            exchange.reset(token)
+
+    async def close(self) -> None:
+        """Closes every connection. The wire may not be used after."""
+        for session in (self._kept, self._fresh):
+            if session is not None:
+                await session.close()
+
+    async def reach(self, address: str) -> None:
+        """Connects where a request to `address` would, and says nothing: raises what such a request would."""
+        url = self._egress.check(address, allow_http=self._allow_http)
+        target = URL(self._proxy) if self._proxy else url
+        attempt = Exchange(current_call(), True)
+        token = exchange.set(attempt)
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                tls = await self._tls_context() if url.scheme == "https" and not self._proxy else None
+                await reach(self._egress, target.raw_host or "", target.port or 0, tls=tls, resolver=self._resolver)
+        except ssl.SSLError as error:
+            raise _tls_refused(error, f"{url.raw_host}:{url.port}") from error
+        except (OSError, TimeoutError) as error:
+            raise _explain(error, attempt, url, answered=False) from error
+        finally:
+            exchange.reset(token)
+
+    async def _attempt(self, request: Request, url: URL, headers: dict[str, str], attempt: Exchange) -> Response:
+        attempt.sent = attempt.reused = False
+        attempt.reached = attempt.received = 0
+        attempt.denied.clear()
+        remaining = attempt.call.remaining()
+        if remaining <= 0:
+            raise _out_of_time(False)
+        attempt.attempts += 1
+        patience = min(request.timeout or self._timeout, remaining)
+        loop = asyncio.get_running_loop()
+        answer: aiohttp.ClientResponse | None = None
+        try:
+            async with asyncio.timeout(min(self._connect_timeout + patience, remaining)) as limit:
+                context = await self._tls_context() if url.scheme == "https" else True
+                answer = await self._session(attempt.repeatable).request(
+                    request.method,
+                    url,
+                    data=_payload(request.body),
+                    headers=headers if attempt.repeatable else {**headers, "Connection": "close"},
+                    allow_redirects=False,
+                    ssl=context,
+                    proxy=self._proxy,
+                    timeout=aiohttp.ClientTimeout(
+                        total=None, connect=min(self._connect_timeout, remaining), sock_read=patience
+                    ),
+                    trace_request_ctx=attempt,
+                )
+                if not limit.expired():  # from here on, only the caller's deadline and silence count
+                    limit.reschedule(loop.time() + attempt.call.remaining())
+                body = await _read(answer, request.max_bytes, attempt)
+            return Response(answer.status, answer.headers, body, str(url))
+        except _Broken as broken:
+            raise _explain(broken.cause, attempt, url, answered=False) from broken.cause
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _explain(error, attempt, url, answered=answer is not None) from error
+        finally:
+            if answer is not None:
+                answer.close()  # no effect on a connection whose answer was read to its end
+
+    async def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:  # reading the roots takes tens of milliseconds: once, and not on the loop
+            self._tls = asyncio.ensure_future(asyncio.to_thread(self._make_tls))
+        return await asyncio.shield(self._tls)
+
+    def _session(self, repeatable: bool) -> aiohttp.ClientSession:
+        if repeatable:
+            if self._kept is None:
+                self._kept = self._open(keep=True)
+            return self._kept
+        if self._fresh is None:
+            self._fresh = self._open(keep=False)
+        return self._fresh
+
+    def _open(self, *, keep: bool) -> aiohttp.ClientSession:
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_head_leaves)
+        trace.on_connection_reuseconn.append(_connection_reused)
+        return aiohttp.ClientSession(
+            connector=connector(self._egress, force_close=not keep, resolver=self._resolver),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            auto_decompress=False,
+            trace_configs=[trace],
+            middlewares=(_once,),
+            headers={"Accept-Encoding": "gzip, deflate", "User-Agent": "Relais"},
+            skip_auto_headers=("Content-Type",),
+            max_field_size=16 * 1024,
+        )
+
+
+def _same_origin_target(request: Request, url: URL, response: Response) -> str | None:
+    if not request.follow or response.status not in _REDIRECTS or request.method not in ("GET", "HEAD"):
+        return None
+    location = response.headers.get("Location", "")
+    if not location or CONTROL.search(location):
+        return None
+    try:
+        target = url.join(URL(location))
+    except ValueError:
+        return None
+    return str(target.with_fragment(None)) if target.absolute and target.origin() == url.origin() else None
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    return io.BytesIO(body) if body is not None and len(body) > _STEP else body
+
+
+def _checked_headers(request: Request) -> dict[str, str]:
+    if not _METHOD.fullmatch(request.method):
+        raise ValueError("an HTTP method is upper case letters")
+    for name, value in request.headers.items():
+        if not _HEADER_NAME.fullmatch(name) or name.lower() in _FRAMING:
+            raise Misconfigured(
+                Text("Un en-tête HTTP a un nom interdit.", en="An HTTP header has a forbidden name."),
+                detail=f"header {name[:60]!r}",
+                processed=False,
+            )
+        if not _HEADER_VALUE.fullmatch(value):
+            raise InvalidInput(
+                Text(
+                    f"L'en-tête HTTP « {name} » recevrait un caractère interdit.",
+                    en=f'The HTTP header "{name}" would receive a forbidden character.',
+                )
+            )
+    return dict(request.headers)
+
+
+# --- reading an answer ------------------------------------------------------------------------------------------------
+
+
+async def _read(answer: aiohttp.ClientResponse, max_bytes: int, attempt: Exchange) -> bytes:
+    """The whole body, decoded, never holding more than `max_bytes` of it."""
+    codings = [c.strip().lower() for c in answer.headers.get("Content-Encoding", "").split(",")]
+    codings = [c for c in codings if c not in ("", "identity")]
+    if len(codings) > 1 or (codings and codings[0] not in ("gzip", "x-gzip", "deflate")):
+        raise _bad_body("an encoding that was not asked for")
+    if not codings and (answer.content_length or 0) > max_bytes:
+        raise _bad_body(f"more than {max_bytes} bytes")
+    inflate = _Inflate(codings[0], max_bytes) if codings else None
+    pieces: list[bytes] = []
+    size = raw = 0
+    while piece := await answer.content.readany():
+        raw += len(piece)
+        attempt.received = raw
+        if raw > max(2 * max_bytes, _STEP):
+            raise _bad_body(f"more than {2 * max_bytes} encoded bytes")
+        for part in (piece,) if inflate is None else inflate.feed(piece, raw):
+            size += len(part)
+            if size > max_bytes:
+                raise _bad_body(f"more than {max_bytes} bytes")
+            pieces.append(part)
+    if inflate is not None and raw and not inflate.complete:
+        raise _bad_body("a truncated compressed body")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class _Inflate:
+    """gzip or deflate, by steps, so that a small answer cannot become a huge one."""
+
+    def __init__(self, coding: str, max_bytes: int) -> None:
+        self._gzip = coding != "deflate"
+        self._inflater: Any = None
+        self._members = 0
+        self._size = 0
+        self.complete = False
+
+    def feed(self, data: bytes, raw: int) -> Iterator[bytes]:
+        """The decoded pieces of `data`; `raw` is the number of encoded bytes received so far."""
+        full = False  # the last step was full: more may come out without any more input
+        while data or full:
+            if self._inflater is None:
+                self._start(data)
+            try:
+                piece = self._inflater.decompress(data, _STEP)
+            except zlib.error:
+                raise _bad_body("a damaged compressed body") from None
+            full = len(piece) == _STEP
+            if piece:
+                self._size += len(piece)
+                if self._size > MIB and self._size > 100 * raw:
+                    raise _bad_body("a compressed body that grows more than 100 times")
+                yield piece
+            data = self._inflater.unconsumed_tail
+            if self._inflater.eof:
+                data = self._inflater.unused_data.lstrip(b"\0")
+                self._inflater, self.complete, full = None, True, False
+                if data and not self._gzip:
+                    raise _bad_body("bytes after a compressed body")
+
+    def _start(self, data: bytes) -> None:
+        self._members += 1
+        self.complete = False
+        if self._members > _MAX_MEMBERS:
+            raise _bad_body("a compressed body in too many parts")
+        if self._gzip:
+            self._inflater = zlib.decompressobj(31)
+        else:  # some servers send deflate without its zlib wrapping
+            self._inflater = zlib.decompressobj(15 if data[0] & 0x0F == 8 else -15)
+
+
+def _bad_body(why: str) -> UpstreamInvalid:
+    return UpstreamInvalid(
+        Text("Le logiciel a donné une réponse illisible.", en="The software gave an unreadable answer."),
+        detail=f"body: {why}",
+        processed=None,
+    )
+
+
+# --- what a failure means ---------------------------------------------------------------------------------------------
+
+
+def _out_of_time(processed: bool | None) -> UpstreamUnavailable:
+    return UpstreamUnavailable(
+        Text("Le logiciel n'a pas répondu à temps.", en="The software did not answer in time."),
+        detail="no answer in time" if processed is None else "no time left to ask",
+        processed=processed,
+        timeout=True,
+    )
+
+
+def _explain(error: Exception, attempt: Exchange, url: URL, *, answered: bool) -> RelaisError:
+    """The error for what the wire saw: surely not sent (`processed=False`), or unknown (`None`)."""
+    where = f"{url.raw_host}:{url.port}"
+    kind = type(error).__name__
+    if isinstance(error, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
+        return _tls_refused(error, where)
+    if isinstance(error, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
+        return refused_address("not a plain http(s) address")
+    if not attempt.sent:
+        if attempt.denied and not attempt.reached:
+            return refused_address(f"{where} is {attempt.denied[0]}")
+        detail = f"{where} not reached ({kind})"
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            detail = f"{where} refused by the proxy (status {error.status})"
+        return UpstreamUnavailable(
+            Text("Le logiciel est injoignable.", en="The software cannot be reached."), detail=detail, processed=False
+        )
+    if isinstance(error, TimeoutError):
+        return _out_of_time(None)
+    if answered or isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)):
+        why = "a truncated answer" if answered else "not an HTTP answer"
+        return UpstreamInvalid(
+            Text("Le logiciel a donné une réponse illisible.", en="The software gave an unreadable answer."),
+            detail=f"{where}: {why} ({kind})",
+            processed=None,
+        )
+    reason = _alert(error)
+    if reason and not attempt.reused:
+        return _tls_refused(error, where)
+    return UpstreamUnavailable(
+        Text("Le logiciel a coupé la connexion sans répondre.", en="The software closed the connection unanswered."),
+        detail=f"{where} closed without an answer ({kind})",
+        processed=None,
+    )
+
+
+def _alert(error: BaseException | None) -> str:
+    """The TLS alert about our certificate behind a failure, if any. With TLS 1.3 it arrives after the request left, yet
+    the server read nothing of it: its handshake never ended."""
+    while error is not None:
+        text = " ".join(str(part) for part in error.args)
+        found = re.search(r"(CERTIFICATE_REQUIRED|ALERT_BAD_CERTIFICATE|ALERT_UNKNOWN_CA|ALERT_CERTIFICATE_\w+)", text)
+        if found:
+            return found[1]
+        error = error.__cause__
+    return ""
+
+
+def _tls_refused(error: BaseException, where: str) -> Misconfigured:
+    cause = error
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorSSLError):
+        cause = error.os_error
+    why = getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or _alert(error) or "TLS failure"
+    return Misconfigured(
+        Text(
+            "La connexion sécurisée au logiciel est impossible : certificat ou autorité à corriger.",
+            en="No secure connection to the software: a certificate or an authority must be corrected.",
+        ),
+        detail=f"{where}: {why}",
+        processed=False,
+    )

@@ -1,0 +1,310 @@
+"""A publisher's WSDL, read from vendored files: its operations, their names and types (zeep does the reading)."""
+
+# mypy: disallow-untyped-calls=False
+# (zeep is not annotated)
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import zeep.exceptions
+from lxml import etree
+from zeep import xsd
+from zeep.settings import Settings
+from zeep.wsdl.bindings import Soap12Binding
+
+from .errors import Misconfigured
+from .known_schemas import SOAP_ENCODING
+from .wsdl_order import set_order
+from .wsdl_reader import Key, Loader, StrictDocument, refused
+
+__all__ = ["Contract", "Operation", "load"]
+
+ENVELOPES = {"1.1": "http://schemas.xmlsoap.org/soap/envelope/", "1.2": "http://www.w3.org/2003/05/soap-envelope"}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of one binding."""
+
+    name: str
+    contract: Contract
+    port: str
+    grammar: Any = field(repr=False)
+    """zeep's operation: `input`, `output` and `faults` carry the types."""
+    version: str
+    """Of SOAP: "1.1" or "1.2"."""
+    encoded: frozenset[str]
+    """Which of "input" and "output" use the SOAP encoding."""
+    attachments: Mapping[str, str]
+    """Parts of the answer that travel beside the envelope: name → media type."""
+    addressed: bool = False
+    """Whether the WSDL asks for WS-Addressing headers."""
+
+    @property
+    def envelope(self) -> str:
+        return ENVELOPES[self.version]
+
+    @property
+    def one_way(self) -> bool:
+        return self.grammar.output is None
+
+    @property
+    def action(self) -> str:
+        return (self.grammar.soapaction or "").strip()
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What a call may name: parameter → zeep element or attribute."""
+        body = self.grammar.input.body if self.grammar.input is not None else None
+        if body is None:
+            return {}
+        if not isinstance(body.type, xsd.ComplexType):
+            return {body.name: body}
+        return dict(_members(body.type))
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """SOAP headers the WSDL declares for the request: name → zeep element."""
+        header = self.grammar.input.header if self.grammar.input is not None else None
+        return dict(header.type.elements) if header is not None else {}
+
+    def signature(self) -> str:
+        """`find(name: string, limit?: int) → [{id: string}]`, for people."""
+        given = ", ".join(_described(name, element, 3) for name, element in self.parameters.items())
+        if self.headers:
+            given += ("; " if given else "") + "headers: " + ", ".join(self.headers)
+        return f"{self.name}({given}) → {self._result()}"
+
+    def _result(self) -> str:
+        output = self.grammar.output
+        if output is None:
+            return "nothing (one way)"
+        body = output.body
+        if body is None or not isinstance(body.type, xsd.ComplexType):
+            return _type_text(body.type, 3) if body is not None else "nothing"
+        members = list(_members(body.type))
+        if len(members) == 1 and hasattr(members[0][1], "accepts_multiple"):
+            element = members[0][1]
+            inner = list(_members(element.type)) if isinstance(element.type, xsd.ComplexType) else []
+            if not element.accepts_multiple and len(inner) == 1 and not element.type.attributes:
+                return _many(inner[0][1], 3)
+            return _many(element, 3)
+        return _type_text(body.type, 4)
+
+
+def _members(kind: Any) -> Iterator[tuple[str, Any]]:
+    yield from kind.elements
+    yield from kind.attributes
+
+
+def _described(name: str, element: Any, depth: int) -> str:
+    optional = getattr(element, "is_optional", True) or not getattr(element, "required", True)
+    return f"{name}{'?' if optional else ''}: {_many(element, depth)}"
+
+
+def _many(element: Any, depth: int) -> str:
+    text = _type_text(getattr(element, "type", None), depth)
+    return f"[{text}]" if getattr(element, "accepts_multiple", False) else text
+
+
+def _type_text(kind: Any, depth: int) -> str:
+    if isinstance(kind, xsd.ComplexType):
+        if kind._array_type is not None:
+            declared = [element.type for _, element in kind.elements if element.name]
+            return f"[{_type_text(declared[0] if declared else kind._array_type.array_type, depth)}]"
+        if depth <= 0:
+            return "{…}"
+        return "{" + ", ".join(_described(name, member, depth - 1) for name, member in _members(kind)) + "}"
+    if isinstance(kind, xsd.ListType):
+        return f"[{_type_text(kind.item_type, depth)}]"
+    name = getattr(kind, "name", None) or getattr(getattr(kind, "_default_qname", None), "localname", None)
+    return str(name or "any")
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A loaded WSDL: shared by all the instances of a process, knows no address."""
+
+    path: Path
+    document: Any = field(repr=False)
+    encoded: frozenset[Key] = field(repr=False)
+    attached: Mapping[Key, Mapping[str, str]] = field(repr=False)
+    addressed: frozenset[str] = field(repr=False)
+    digest: str = field(repr=False)
+    """SHA-256 over all its documents, to tell when a publisher's contract changed."""
+    notes: tuple[str, ...] = ()
+    """What had to be left out, for `relais check`."""
+
+    def port(self, service: str | None = None, port: str | None = None) -> tuple[str, Any]:
+        """(full name, zeep port); by default the first SOAP port that has operations. Raises `Misconfigured`."""
+        found = [
+            (f"{owner.name}/{each.name}", each)
+            for owner in self.document.services.values()
+            for each in owner.ports.values()
+            if each.binding is not None and service in (None, owner.name) and port in (None, each.name)
+        ]
+        for name, each in found:
+            if each.binding.all():
+                return name, each
+        if found:
+            return found[0]
+        known = [f"{owner.name}/{each}" for owner in self.document.services.values() for each in owner.ports]
+        if known and (service or port):
+            wanted = "/".join(name or "*" for name in (service, port))
+            raise refused(
+                f"Le WSDL {self.path.name} n'a pas de port SOAP « {wanted} » ; il a : {', '.join(known)}.",
+                f'The WSDL {self.path.name} has no SOAP port "{wanted}"; it has: {", ".join(known)}.',
+            )
+        raise refused(
+            f"Le WSDL {self.path.name} ne déclare aucun port SOAP sur HTTP : ce n'est qu'un fragment, ou il utilise un "
+            "autre transport (JMS, HTTP GET/POST) que Relais ne parle pas.",
+            f"The WSDL {self.path.name} declares no SOAP port over HTTP: it is only a fragment, or it uses another "
+            "transport (JMS, HTTP GET/POST) that Relais does not speak.",
+        )
+
+    def address(self, service: str | None = None, port: str | None = None) -> str:
+        """The address the WSDL gives; often a placeholder."""
+        options = self.port(service, port)[1].binding_options or {}
+        return str(options.get("address") or "")
+
+    def operations(self, service: str | None = None, port: str | None = None) -> dict[str, Operation]:
+        """The operations of one port, by name."""
+        full_name, found = self.port(service, port)
+        binding = found.binding
+        local = etree.QName(binding.name).localname
+        version = "1.2" if isinstance(binding, Soap12Binding) else "1.1"
+        found_operations = {
+            name: Operation(
+                name=name,
+                contract=self,
+                port=full_name,
+                grammar=grammar,
+                version=version,
+                encoded=frozenset(way for way in ("input", "output") if (local, name, way) in self.encoded),
+                attachments=self.attached.get((local, name, "output"), {}),
+                addressed=local in self.addressed,
+            )
+            for name, grammar in binding.all().items()
+            if grammar.input is not None
+        }
+        if not found_operations:
+            why = f" ({'; '.join(self.notes)})" if self.notes else ""
+            raise refused(
+                f"Le port {full_name} du WSDL {self.path.name} n'a aucune opération utilisable{why}.",
+                f"The port {full_name} of the WSDL {self.path.name} has no usable operation{why}.",
+            )
+        return found_operations
+
+
+_loaded: dict[Any, Contract] = {}
+_loading = threading.Lock()
+
+
+def load(path: Path, locations: Mapping[str, Path] | None = None, *, strict: bool = True) -> Contract:
+    """The contract of a WSDL file, read once per process and version of the file.
+
+    `locations` gives the file that stands for a location the WSDL imports (an address, or a name as it is written).
+    It blocks: load where connectors are made, not in a call. Raises `Misconfigured` with a sentence naming the cause.
+    """
+    path = Path(os.path.abspath(path))
+    locations = dict(locations or {})
+    try:
+        state = path.stat()
+    except OSError:
+        raise refused(f"Le WSDL {path} est illisible ou absent.", f"The WSDL {path} cannot be read.") from None
+    key = (path, state.st_mtime_ns, state.st_size, tuple(sorted(locations.items())), strict)
+    with _loading:
+        if key not in _loaded:
+            _loaded[key] = _load(path, locations, strict)
+        return _loaded[key]
+
+
+def _load(path: Path, locations: Mapping[str, Path], strict: bool) -> Contract:
+    loader = Loader(path, locations)
+    notes: list[str] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            document = StrictDocument(
+                str(path), cast(Any, loader), settings=Settings(strict=strict, forbid_entities=True)
+            )
+            notes = [str(each.message) for each in caught if not issubclass(each.category, ResourceWarning)]
+            document.types.get_type(etree.QName(SOAP_ENCODING, "Array"))  # now, not in the middle of a call
+    except Misconfigured:
+        raise
+    except RecursionError:
+        raise _unreadable(path, "types nested too deeply") from None
+    except Exception as error:
+        raise _unreadable(path, _cause(error)) from None
+    for service in document.services.values():
+        for port in service.ports.values():
+            if port.binding is not None:
+                _settle_parts(port.binding, loader)
+                for operation in port.binding.all().values():
+                    messages = (operation.input, operation.output)
+                    set_order(each for message in messages if message for each in (message.body, message.header))
+    set_order([*document.types.types, *document.types.elements])
+    attached = {key: dict(parts) for key, parts in loader.attached.items()}
+    digest = loader.digest.hexdigest()
+    return Contract(
+        path, document, frozenset(loader.encoded), attached, frozenset(loader.addressed), digest, tuple(notes)
+    )
+
+
+def _unreadable(path: Path, cause: str) -> Misconfigured:
+    return refused(
+        f"Le WSDL {path.name} est incohérent : {cause}. C'est un défaut du document : corrigez la copie, ou "
+        "demandez-en une autre à l'éditeur.",
+        f"The WSDL {path.name} is inconsistent: {cause}. The document itself is at fault: mend the copy, or ask the "
+        "publisher for another.",
+    )
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, zeep.exceptions.Error):
+        text = str(error)
+    elif isinstance(error, IndexError | KeyError | AttributeError | LookupError) and error.args:
+        text = str(error.args[0])
+    else:
+        text = f"{type(error).__name__} {error}".strip()
+    return re.sub(r"\s+", " ", text).rstrip(". ")[:400]
+
+
+def _settle_parts(binding: Any, loader: Loader) -> None:
+    """Leaves out of a body the parts that `parts` does not list or that travel as attachments: zeep sends them all."""
+    local = etree.QName(binding.name).localname
+    for name, operation in binding.all().items():
+        for direction in ("input", "output"):
+            message = getattr(operation, direction)
+            key = (local, name, direction)
+            kept, attached = loader.kept.get(key), loader.attached.get(key, {})
+            if message is None or message.body is None or (kept is None and not attached):
+                continue
+            parts = message.abstract.parts
+            wanted = [part for part in parts if (kept is None or part in kept) and part not in attached]
+            if operation.style == "rpc":
+                elements = [
+                    e for e in message.body.type._element if e.attr_name in wanted or _is_part(e, parts, wanted)
+                ]
+                message.body = xsd.Element(message.body.qname, xsd.ComplexType(xsd.Sequence(elements)))
+            elif message._is_body_wrapped:
+                elements = [e for e in message.body.type._element if e.attr_name in wanted]
+                message._is_body_wrapped = len(elements) != 1
+                message.body = (
+                    elements[0]
+                    if len(elements) == 1
+                    else xsd.Element(message.body.qname, xsd.ComplexType(xsd.All(elements)))
+                )
+            message.envelope = message._create_envelope_element()
+
+
+def _is_part(element: Any, parts: Mapping[str, Any], wanted: list[str]) -> bool:
+    return any(parts[name].element is element for name in wanted)

@@ -143,7 +143,7 @@ class Server:
                 await site.stop()
         loop = asyncio.get_running_loop()
         patience = loop.time() + min(IDLE_PATIENCE, grace)
-        while any(connections_of(runner) for runner in self._runners) and loop.time() < patience:
+        while any(connections_of(runner) for runner in self._runners) and loop.time() < patience:  # noqa: ASYNC110 aiohttp tells nobody
             await asyncio.sleep(0.02)
         try:
             async with asyncio.timeout(grace):

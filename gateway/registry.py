@@ -169,8 +169,8 @@ def open_instance(
     egress = Egress(hosts=hosts_of(settings), private=gateway.egress.private, denied_ports=denied_ports)
     folder = Path(gateway.gateway.data) / "instances" / name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    http = open_http(name, options, egress=egress, folder=folder)
     try:
+        http = open_http(name, options, egress=egress, folder=folder)
         connector = kind(settings, http)
     except RelaisError as error:
         raise BadSettings(chosen.told(error.message)) from error

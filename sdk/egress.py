@@ -14,7 +14,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -57,6 +57,7 @@ class Egress:
     hosts: frozenset[tuple[str, int]]
     private: tuple[str | Network, ...] = ()
     denied_ports: frozenset[int] = frozenset()
+    _literals: dict[tuple[str, int], str | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         networks = tuple(ipaddress.ip_network(n, strict=False) if isinstance(n, str) else n for n in self.private)
@@ -97,7 +98,9 @@ class Egress:
         if (host, port) not in self.hosts:
             raise refused_address(f"{host}:{port} is not named in the settings")
         if _literal(host):
-            why = self.refusal(host, port)
+            if (host, port) not in self._literals:
+                self._literals[host, port] = self.refusal(host, port)
+            why = self._literals[host, port]
             if why:
                 raise refused_address(f"{host}:{port} is {why}")
         return parsed
@@ -230,8 +233,11 @@ def connector(egress: Egress, *, force_close: bool, resolver: AbstractResolver |
 
 async def reach(
     egress: Egress, host: str, port: int, *, tls: ssl.SSLContext | None, resolver: AbstractResolver | None = None
-) -> None:
-    """Connects (TLS included where `tls` is given) and closes without a word. Raises OSError when it cannot."""
+) -> float | None:
+    """Connects (TLS included where `tls` is given) and closes without a word. Raises OSError when it cannot.
+
+    Gives the end of the server's certificate (seconds since 1970), None without TLS.
+    """
     loop = asyncio.get_running_loop()
     failure: OSError = OSError(errno.EHOSTUNREACH, "no address")
     for found in await (resolver or Resolver()).resolve(host, port):
@@ -253,8 +259,9 @@ async def reach(
             opened.close()
             raise
         else:
+            shown = transport.get_extra_info("peercert") or {}
             transport.abort()
-            return
+            return ssl.cert_time_to_seconds(shown["notAfter"]) if "notAfter" in shown else None
     raise failure
 
 

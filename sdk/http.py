@@ -100,10 +100,15 @@ async def _nothing() -> None:
     return None
 
 
+async def _no_certificate(url: str) -> float | None:
+    return None
+
+
 class Http:
     """The way to one publisher. `instance` is "payfip/demo"; `folder` is a private place whose content can be rebuilt.
 
-    Tests and replays build one over any `Send`: `Http(send)`.
+    `certificate_end(url)` connects without sending and gives when the publisher's certificate ends (seconds since 1970,
+    None without TLS). Tests and replays build one over any `Send`: `Http(send)`.
     """
 
     def __init__(
@@ -115,6 +120,7 @@ class Http:
         max_bytes: int = DEFAULT_MAX_BYTES,
         state: Callable[[], HttpState] = _no_state,
         close: Callable[[], Awaitable[None]] = _nothing,
+        certificate_end: Callable[[str], Awaitable[float | None]] = _no_certificate,
     ) -> None:
         self.send = send
         self.instance = instance
@@ -122,6 +128,7 @@ class Http:
         self.max_bytes = max_bytes
         self.state = state
         self.close = close
+        self.certificate_end = certificate_end
 
     def using(self, *policies: Policy) -> Http:
         """The same way with policies around it, the first one outermost: `http.using(basic("relais", password))`."""
@@ -135,6 +142,7 @@ class Http:
             max_bytes=self.max_bytes,
             state=self.state,
             close=self.close,
+            certificate_end=self.certificate_end,
         )
 
     async def request(
@@ -277,7 +285,15 @@ def open_http(
     def state() -> HttpState:
         return HttpState(limit.in_flight, limit.queued, int(limit.current), breaker.phases())
 
-    plain = Http(wire, instance=instance, folder=folder, max_bytes=options.max_bytes, state=state, close=wire.close)
+    plain = Http(
+        wire,
+        instance=instance,
+        folder=folder,
+        max_bytes=options.max_bytes,
+        state=state,
+        close=wire.close,
+        certificate_end=wire.reach,
+    )
     return plain.using(*policies)
 
 

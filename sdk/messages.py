@@ -34,7 +34,7 @@ class Request:
     """One request to the publisher. `url` is absolute and complete (query included).
 
     `repeatable`: True where sending it twice changes nothing upstream, None = as the current call says. `timeout`:
-    seconds to wait for the head of the answer, and between two pieces of its body (None = the instance's). `max_bytes`:
+    seconds of silence accepted, before the answer and within it (None = the instance's). `max_bytes`:
     largest decoded body accepted. `follow`: a repeatable GET may follow up to 3 redirects inside the same origin.
     """
 
@@ -130,7 +130,6 @@ class Exchange:
     repeatable: bool
     attempts: int = 0
     sent: bool = False  # the head of the current attempt was handed to the network
-    reused: bool = False  # the current attempt runs on a connection kept from before
     received: int = 0  # bytes of body as they came, still encoded
     reached: int = 0  # addresses the current attempt was allowed to try
     denied: list[str] = field(default_factory=list)  # reasons for the addresses it was not allowed to try

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
+from email.utils import collapse_rfc2231_value
 from urllib.parse import unquote
 
 from .files import File
@@ -52,7 +53,7 @@ def media_type(header: str) -> tuple[str, dict[str, str]]:
     message = Message()
     message["content-type"] = re.sub(r"[\r\n]+", " ", header)
     found = message.get_params(failobj=[], unquote=True)
-    parameters = {str(name).lower(): str(value) for name, value in found[1:]} if found else {}
+    parameters = {str(name).lower(): collapse_rfc2231_value(value) for name, value in found[1:]} if found else {}
     return (found[0][0].strip().lower() if found else ""), parameters
 
 
@@ -80,30 +81,26 @@ def split(body: bytes, content_type: str) -> tuple[Part, list[Part]] | None:
 
 
 def _pieces(body: bytes, boundary: bytes) -> list[bytes]:
-    delimiter = b"--" + boundary
-    at = 0 if body.startswith(delimiter) else body.find(b"\n" + delimiter) + 1
-    if at == 0 and not body.startswith(delimiter):
-        raise MultipartRefused("multipart whose boundary is absent")
+    """What stands between the lines of the boundary."""
+    line = re.compile(rb"(?:\A|\r?\n)--" + re.escape(boundary) + rb"(--)?[ \t]*(?:\r?\n|\Z)")
     pieces: list[bytes] = []
-    while True:
-        start = at + len(delimiter)
-        if body.startswith(b"--", start):
+    start = None
+    for found in line.finditer(body):
+        if start is not None:
+            pieces.append(body[start : found.start()])
+        if found[1]:
             return pieces
-        end = body.find(b"\n" + delimiter, start)
-        if end < 0:
-            raise MultipartRefused("multipart without an end")
-        pieces.append(body[start:end].removesuffix(b"\r"))
-        if len(pieces) > MAX_PARTS:
+        start = found.end()
+        if len(pieces) >= MAX_PARTS:
             raise MultipartRefused(f"more than {MAX_PARTS} parts")
-        at = end + 1
+    raise MultipartRefused("multipart whose boundary is absent" if start is None else "multipart without an end")
 
 
 def _part(piece: bytes) -> Part:
-    _, _, rest = piece.partition(b"\n")  # what remains of the boundary's line
-    if rest.startswith((b"\r\n", b"\n")):
-        return Part({}, rest.removeprefix(b"\r").removeprefix(b"\n"))
-    blank = re.search(rb"\r?\n\r?\n", rest[:_MAX_HEAD])
-    head, content = (rest[: blank.start()], rest[blank.end() :]) if blank else (rest[:_MAX_HEAD], b"")
+    if piece.startswith((b"\r\n", b"\n")):
+        return Part({}, piece.removeprefix(b"\r").removeprefix(b"\n"))
+    blank = re.search(rb"\r?\n\r?\n", piece[:_MAX_HEAD])
+    head, content = (piece[: blank.start()], piece[blank.end() :]) if blank else (piece[:_MAX_HEAD], b"")
     headers: dict[str, str] = {}
     for line in re.sub(r"\r?\n[ \t]+", " ", head.decode("latin-1")).splitlines():
         name, colon, value = line.partition(":")

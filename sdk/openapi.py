@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 
-from .errors import InvalidInput, Misconfigured, NotFound, RelaisError, UpstreamInvalid, UpstreamUnavailable
+from .errors import InvalidInput, Misconfigured, NotFound, RelaisError, Text, UpstreamInvalid, UpstreamUnavailable
 from .spec import Connector, Endpoint, ErrorCode
 
 _TEMPLATE = "#/components/schemas/{model}"
@@ -167,11 +167,12 @@ def _parameters(endpoint: Endpoint, arguments: Mapping[str, Any]) -> Sequence[di
             "required": parameter.place == "path" or parameter.required,
             "schema": {key: value for key, value in schema.items() if key not in ("description", "title")},
         }
-        if text := schema.get("description"):
+        supplied = _SUPPLIED.get(parameter.name, "") if endpoint.searchable else ""
+        if text := schema.get("description", supplied):
             described["description"] = text
         listed.append(described)
     if endpoint.searchable:
-        for name, text in (("q", "Mots cherchés, sans accents ni casse"), ("id", "Un seul élément, par identifiant")):
+        for name, text in _SUPPLIED.items():
             if not endpoint.takes(name):
                 listed.append({"name": name, "in": "query", "required": False, "schema": _TEXT, "description": text})
     return listed
@@ -228,6 +229,10 @@ def _errors_text(endpoint: Endpoint) -> str:
 
 
 _TEXT = {"type": "string"}
+_SUPPLIED = {
+    "q": Text("Mots cherchés, sans accents ni casse", en="Words searched, accent- and case-blind"),
+    "id": Text("Un seul élément, par identifiant", en="One item, by identifier"),
+}
 _FAILURE = {
     "type": "object",
     "required": ["err", "err_class", "err_desc", "data"],

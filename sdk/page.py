@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
 import jinja2
+from markupsafe import Markup, escape
 from pydantic_core import to_json
 
+from .errors import english
 from .openapi import document
 from .spec import Connector, Endpoint, ErrorCode
 
@@ -55,6 +58,8 @@ def instance(
     endpoints = [_endpoint(e, described["paths"][f"/{where}/{e.path}"], where, origin, fr) for e in connector.endpoints]
     return _environment.get_template("instance.html").render(
         connector=connector,
+        about=connector.about if fr or not connector.english else connector.english,
+        assumed=connector.confidence if fr else english(connector.confidence),
         where=where,
         title=title or connector.title,
         state=state or {"state": "unchecked", "text": "", "reason": ""},
@@ -67,14 +72,17 @@ def _endpoint(endpoint: Endpoint, path: Mapping[str, Any], where: str, origin: s
     operation = path[endpoint.method.lower()]
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     answer = operation["responses"]["200"]["content"].get("application/json", {})
+    summary, description = endpoint.summary, endpoint.description
+    if not fr and endpoint.english:
+        summary, description = _first_sentence(endpoint.english)
     return {
         "method": endpoint.method,
         "path": f"/{where}/{endpoint.path}",
         "anchor": operation["operationId"],
-        "summary": endpoint.summary if fr or not endpoint.english else endpoint.english.partition("\n")[0],
-        "description": endpoint.description if fr or not endpoint.english else endpoint.english.partition("\n")[2],
+        "summary": summary,
+        "description": description,
         "contract": _CONTRACTS[endpoint.result.contract][0 if fr else 1],
-        "parameters": operation["parameters"],
+        "parameters": [_parameter(parameter, fr) for parameter in operation["parameters"]],
         "delivery": endpoint.declaration.delivery or "",
         "errors": [
             {"code": e.code, "name": e.error.__name__, "meaning": e.meaning}
@@ -85,6 +93,35 @@ def _endpoint(endpoint: Endpoint, path: Mapping[str, Any], where: str, origin: s
         "body": _pretty(body["example"]) if body else "",
         "answer": _pretty(answer["example"]) if answer else "",
     }
+
+
+def _first_sentence(text: str) -> tuple[str, str]:
+    flowing = re.sub(r"(?<!\n)\n(?!\n)", " ", text)
+    first, _, rest = re.sub(r"(?<=[.!?])\s+", "\0", flowing, count=1).partition("\0")
+    return first, rest
+
+
+def _parameter(parameter: Mapping[str, Any], fr: bool) -> dict[str, Any]:
+    text = parameter.get("description", "")
+    return {
+        "name": parameter["name"],
+        "required": parameter["required"],
+        "type": _type(parameter["schema"]),
+        "description": text if fr else english(text),
+    }
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return " | ".join(str(value) for value in schema["enum"])
+    found = [schema, *schema.get("anyOf", ())]
+    kinds = [option.get("format") or option["type"] for option in found if option.get("type", "null") != "null"]
+    return " | ".join(dict.fromkeys(kinds))
+
+
+def _with_code(text: str) -> Markup:
+    """Escaped, then what stands between backquotes shown as code."""
+    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 escaped just before
 
 
 def paste(endpoint: Endpoint, operation: Mapping[str, Any], base: str) -> str:
@@ -103,7 +140,7 @@ def paste(endpoint: Endpoint, operation: Mapping[str, Any], base: str) -> str:
     words.append(shlex.quote(url))
     body = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if body:
-        words += ["--json", shlex.quote(to_json(body["example"]).decode())]
+        words += ["-H", "'Content-Type: application/json'", "-d", shlex.quote(to_json(body["example"]).decode())]
     elif endpoint.method == "POST":
         words += ["-X", "POST"]
     return " ".join(words)
@@ -118,3 +155,6 @@ def _value(schema: Mapping[str, Any]) -> str:
 
 def _pretty(value: Any) -> str:
     return to_json(value, indent=2).decode()
+
+
+_environment.filters["code"] = _with_code

@@ -166,7 +166,7 @@ class Breaker:
         max_pause: float = 60.0,
         clock: Clock = time.monotonic,
         random: Random,
-        reach: Callable[[str], Awaitable[None]] | None = None,
+        reach: Callable[[str], Awaitable[object]] | None = None,
     ) -> None:
         self._clock = clock
         self._reach = reach

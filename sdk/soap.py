@@ -123,7 +123,8 @@ class Soap:
         """Calls an operation, its arguments by name or in the WSDL's order; names with hyphens as `**{"param-1": …}`.
 
         Structures are dictionaries (or models), files are bytes (or `File`); None leaves an argument out, `NIL` sends
-        it empty and nil; `{"xsi:type": "Name", …}` chooses a derived type. The value comes without its wrappers: see
+        it empty and nil; `{"xsi:type": "Name", …}` chooses a derived type. An argument that has the name of an option
+        below (`timeout`, `check`…) goes by position. The value comes without its wrappers: see
         `soap_decoder.decode`. `max_bytes` above 10 MB also allows a single text that large (a file in base64).
         """
         answer = await self.exchange(

@@ -26,7 +26,7 @@ from .files import File
 from .known_schemas import SOAP_ENCODING, SOAP_ENCODING_12
 from .mime import Part
 from .soap_references import ReferenceRefused, without_references
-from .wsdl import ENVELOPES, Operation
+from .wsdl import ENVELOPES, Operation, shown_member
 from .wsdl_reader import BadValue, Reference
 
 __all__ = ["Answer", "Record", "SoapFault", "decode", "read"]
@@ -201,7 +201,16 @@ def _value(operation: Operation, body: Any, parts: Sequence[Part]) -> Any:
     value = output.body.parse(element, schema, context=context)
     if operation.attachments:
         return _with_attachments(operation, output.body, value, parts)
-    return plain(value if wrapped else _unwrapped(value), parts)
+    shown = plain(value if wrapped else _unwrapped(value), parts)
+    return _empty(shown_member(output)) if shown is None else shown
+
+
+def _empty(element: Any) -> Any:
+    """An absent list and an empty one are the same list."""
+    if element is None:
+        return None
+    array = getattr(element.type, "_array_type", None)
+    return [] if element.accepts_multiple or array is not None else None
 
 
 def _name_result(wrapper: Any, kind: Any) -> None:
@@ -277,7 +286,8 @@ def _settle(envelope: Any, schema: Any) -> None:
     for include in envelope.xpath("//x:Include", namespaces=namespaces):
         parent = include.getparent()
         parent.remove(include)
-        parent.text = include.get("href", "")
+        href = include.get("href", "")
+        parent.text = href if href.startswith("cid:") else "cid:"
     known: dict[Any, bool] = {}
     for element in envelope.xpath("//*[@i:type]", namespaces=namespaces):
         prefix, colon, name = element.get(XSI_TYPE).strip().rpartition(":")
@@ -382,6 +392,8 @@ def _fault_detail(operation: Operation, entry: Any, parts: Sequence[Part]) -> An
 def plain(value: Any, parts: Sequence[Part] = ()) -> Any:
     """A value of the codec as plain Python. What the schema leaves open (`xs:any`) is a list of `{name: content}`."""
     if isinstance(value, CompoundValue):
+        if getattr(value._xsd_type, "_array_type", None) is not None:
+            return plain(next(iter(value.__values__.values()), None) or [], parts)
         return Record(
             {name: plain(member, parts) for name, member in value.__values__.items() if name != "_raw_elements"}
         )

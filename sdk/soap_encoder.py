@@ -23,10 +23,10 @@ from pydantic import BaseModel, SecretStr
 from zeep import xsd
 
 from . import xml
-from .errors import InvalidInput, Text
+from .errors import InvalidInput, Misconfigured, Text
 from .files import File
 from .known_schemas import SOAP_ENCODING, SOAP_ENCODING_12
-from .wsdl import Operation
+from .wsdl import Operation, shown_member
 
 __all__ = ["NIL", "UsernameToken", "encode", "encode_answer", "encode_fault", "http_headers"]
 
@@ -65,8 +65,16 @@ class UsernameToken:
     nonce: Callable[[], bytes] = field(default=_nonce, repr=False)
 
     def element(self, envelope_namespace: str) -> Any:
-        """The `wsse:Security` header."""
+        """The `wsse:Security` header. Raises `Misconfigured` when XML cannot carry the name or the password."""
         secret = self.password.get_secret_value() if isinstance(self.password, SecretStr) else self.password
+        if xml.unwritable(self.username) or xml.unwritable(secret):
+            raise Misconfigured(
+                Text(
+                    "L'identifiant ou le mot de passe du webservice contient un caractère interdit.",
+                    en="The webservice's user name or password holds a forbidden character.",
+                ),
+                code="credentials",
+            )
         security = etree.Element(f"{{{WSSE}}}Security", nsmap={"wsse": WSSE, "wsu": WSU})
         if self.must_understand:
             security.set(f"{{{envelope_namespace}}}mustUnderstand", "1")
@@ -116,7 +124,11 @@ def encode(
     ordered = [_ready(operation, value, name) for name, value in zip(known, positional, strict=False)]
     envelope = _written(operation, operation.grammar.input, ordered, given, _declared_headers(operation, headers))
     header = envelope.find(f"{{{operation.envelope}}}Header")
-    extra = [xml.build(name, value) for name, value in (headers or {}).items() if name.startswith("{")]
+    extra = [
+        xml.build(name, _ready(operation, value, xml.local(name)))
+        for name, value in (headers or {}).items()
+        if name.startswith("{")
+    ]
     if operation.addressed:
         extra += _addressing(operation, address, message_id)
     if security is not None:
@@ -378,22 +390,13 @@ def encode_answer(operation: Operation, value: Any) -> bytes:
 
 def _wrapped(output: Any, value: Any) -> dict[str, Any]:
     """The reverse of the decoder's unwrapping."""
-    kind = output.body.type
-    members = [*kind.elements, *kind.attributes]
-    if len(members) != 1 or output._is_body_wrapped:
+    inner = shown_member(output)
+    if inner is None:
         return dict(value or {})
-    name, element = members[0]
-    inner = getattr(element, "type", None)
-    if (
-        value is not None
-        and not element.accepts_multiple
-        and isinstance(inner, xsd.ComplexType)
-        and len(inner.elements) == 1
-        and not inner.attributes
-        and not hasattr(value, "_xsd_type")
-    ):
-        return {name: {inner.elements[0][0]: value}}
-    return {name: value}
+    name, element = output.body.type.elements[0]
+    if element is inner or value is None or hasattr(value, "_xsd_type"):
+        return {name: value}
+    return {name: {element.type.elements[0][0]: value}}
 
 
 def encode_fault(operation: Operation, code: str, string: str, detail: Any = None, *, name: str = "") -> bytes:

@@ -33,12 +33,6 @@ def without_references(envelope: Any) -> Any:
     """
     namespace = etree.QName(envelope).namespace
     envelope = _with_global_prefixes(envelope)
-    for array in envelope.xpath("//*[@e:arrayType]", namespaces={"e": SOAP_ENCODING}):
-        item = array.get(ARRAY_TYPE).strip().partition("[")
-        if item[0] and item[2].count("[") == 0 and not item[0].endswith((":anyType", ":ur-type", ":Struct")):
-            for child in array:
-                if child.get(XSI_TYPE) is None and _reference(child) is None:
-                    child.set(XSI_TYPE, item[0])
     body = envelope.find(f"{{{namespace}}}Body")
     targets = {element.get(name): element for element in body.iterdescendants() for name in _IDS if element.get(name)}
     wanted = {_reference(element) for element in body.iterdescendants()} - {None}
@@ -49,6 +43,12 @@ def without_references(envelope: Any) -> Any:
     for child in body:
         if results and child is not results[0]:
             body.remove(child)
+    for array in envelope.xpath("//*[@e:arrayType]", namespaces={"e": SOAP_ENCODING}):
+        item = array.get(ARRAY_TYPE).strip().partition("[")
+        if item[0] and item[2].count("[") == 0 and not item[0].endswith((":anyType", ":ur-type", ":Struct")):
+            for child in array:
+                if child.get(XSI_TYPE) is None:
+                    child.set(XSI_TYPE, item[0])
     return envelope
 
 

@@ -304,6 +304,8 @@ class Connector(Generic[S]):
     endpoints: ClassVar[tuple[Endpoint, ...]]
     schedules: ClassVar[tuple[Schedule, ...]]
     summary: ClassVar[str]
+    about: ClassVar[str]
+    english: ClassVar[str]
 
     settings: S
     http: Http
@@ -358,12 +360,13 @@ def _read_class(cls: type[Connector[Any]], names: Mapping[str, Any]) -> None:
             f"{where}.name is {cls.name!r}: use lower-case letters, digits, - and _ only, "
             f"and none of {', '.join(sorted(_RESERVED_CONNECTORS))}."
         )
-    if not (cls.__doc__ or "").strip():
+    if not (vars(cls).get("__doc__") or "").strip():
         raise DeclarationError(f"{where} needs a docstring: its first line introduces the connector.")
     if not inspect.iscoroutinefunction(cls.check):
         raise DeclarationError(f"Write async def check(self) -> None in {where}.")
     cls.settings_model = settings
-    cls.summary = inspect.cleandoc(cls.__doc__ or "").splitlines()[0]
+    cls.summary, described, cls.english = _public_text(where, cls)
+    cls.about = f"{cls.summary}\n\n{described}".strip()
     endpoints: list[Endpoint] = []
     schedules: list[Schedule] = []
     members = {
@@ -477,9 +480,9 @@ def _read_endpoint(
     )
 
 
-def _public_text(where: str, function: Callable[..., Any]) -> tuple[str, str, str]:
+def _public_text(where: str, documented: Any) -> tuple[str, str, str]:
     """Summary, description, and what follows a line `English:`, from the docstring."""
-    text = inspect.cleandoc(function.__doc__ or "")
+    text = inspect.cleandoc(documented.__doc__ or "")
     if not text:
         raise DeclarationError(f"{where} needs a docstring: its first line is the endpoint's public summary.")
     french, _, english = text.partition("\nEnglish:")

@@ -49,6 +49,13 @@ _SMALL = 256 * 1024  # bytes of CSV below which a thread is quicker than a proce
 _FEW = 1_000  # rows below which any query is answered at once
 _BUILD_SECONDS = 600.0
 _ATTEMPT_EVERY = 0.05
+_DIED = BadLine(
+    0,
+    Text(
+        "le fichier demande trop de mémoire ou de temps pour être lu, ou sa lecture s'est arrêtée net",
+        en="the file needs too much memory or time to be read, or its reading stopped short",
+    ),
+)
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 
 A = TypeVar("A")
@@ -340,7 +347,7 @@ class Table:
     async def _follow(self) -> Reading:
         with serving(new_call(_BUILD_SECONDS)):
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except OSError as error:
                 raise _misconfigured("folder", _os_fault(error)) from None
@@ -359,10 +366,16 @@ class Table:
             assert index is not None
             self.refused = None
             return index.reading
-        self._attempted = fetched.stamp
         building = self._path.with_suffix(".building")
         try:
-            reading = await self._build(fetched, building)
+            if self.refused is None or fetched.stamp != self._attempted or self.refused.fault is _DIED:
+                self._attempted = fetched.stamp
+                reading = await self._build(fetched, building)
+            else:
+                reading = self.refused  # the very bytes that were refused: no need to read them again
+        except sqlite3.Error as error:
+            fault = Text(f"index impossible à écrire ({type(error).__name__})", en="the index cannot be written")
+            raise _misconfigured("folder", fault) from None
         finally:
             if fetched.temporary:
                 fetched.path.unlink(missing_ok=True)
@@ -443,11 +456,7 @@ class Table:
                 process.kill()
                 await process.wait()
         if process.returncode != 0 or not out:
-            fault = Text(
-                "le fichier demande trop de mémoire ou de temps pour être lu, ou son décodage s'est arrêté net",
-                en="the file needs too much memory or time to be read, or its decoder stopped short",
-            )
-            return Reading(fault=BadLine(0, fault))
+            return Reading(fault=_DIED)
         return Reading.unpack(json.loads(out))
 
 

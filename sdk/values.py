@@ -72,7 +72,12 @@ class _Csv(EndpointValue):
             table = tables.get(attribute)
             if table is None:
                 table = tables[attribute] = Table(
-                    connector.file(self.file), folder=connector.http.folder / attribute, options=self.options
+                    connector.file(self.file),
+                    folder=connector.http.folder / attribute,
+                    options=self.options,
+                    id=self.id,
+                    text=self.text,
+                    setting=self.file,
                 )
             return await table.choices(id=self.id, text=self.text, q=q, only=id)
 

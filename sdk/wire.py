@@ -60,10 +60,6 @@ async def _head_leaves(session: Any, context: SimpleNamespace, params: Any) -> N
         attempt.call.effect_sent = True
 
 
-async def _connection_reused(session: Any, context: SimpleNamespace, params: Any) -> None:
-    context.trace_request_ctx.reused = True
-
-
 class Wire:
     """The innermost `Send` of one instance: its connections and TLS identity, no cookies, nothing from the environment.
 
@@ -117,8 +113,11 @@ class Wire:
             if session is not None:
                 await session.close()
 
-    async def reach(self, address: str) -> None:
-        """Connects where a request to `address` would, and says nothing: raises what such a request would."""
+    async def reach(self, address: str) -> float | None:
+        """Connects where a request to `address` would, and says nothing: raises what such a request would.
+
+        Gives the end of the publisher's certificate, seconds since 1970; None in plain http or behind a proxy.
+        """
         url = self._egress.check(address, allow_http=self._allow_http)
         target = URL(self._proxy) if self._proxy else url
         attempt = Exchange(current_call(), True)
@@ -126,7 +125,9 @@ class Wire:
         try:
             async with asyncio.timeout(self._connect_timeout):
                 tls = await self._tls_context() if url.scheme == "https" and not self._proxy else None
-                await reach(self._egress, target.raw_host or "", target.port or 0, tls=tls, resolver=self._resolver)
+                return await reach(
+                    self._egress, target.raw_host or "", target.port or 0, tls=tls, resolver=self._resolver
+                )
         except ssl.SSLError as error:
             raise _tls_refused(error, f"{url.raw_host}:{url.port}") from error
         except (OSError, TimeoutError) as error:
@@ -135,7 +136,7 @@ class Wire:
             exchange.reset(token)
 
     async def _attempt(self, request: Request, url: URL, headers: dict[str, str], attempt: Exchange) -> Response:
-        attempt.sent = attempt.reused = False
+        attempt.sent = False
         attempt.reached = attempt.received = 0
         attempt.denied.clear()
         remaining = attempt.call.remaining()
@@ -143,10 +144,9 @@ class Wire:
             raise _out_of_time(False)
         attempt.attempts += 1
         patience = min(request.timeout or self._timeout, remaining)
-        loop = asyncio.get_running_loop()
         answer: aiohttp.ClientResponse | None = None
         try:
-            async with asyncio.timeout(min(self._connect_timeout + patience, remaining)) as limit:
+            async with asyncio.timeout(remaining):
                 context = await self._tls_context() if url.scheme == "https" else True
                 answer = await self._session(attempt.repeatable).request(
                     request.method,
@@ -161,8 +161,6 @@ class Wire:
                     ),
                     trace_request_ctx=attempt,
                 )
-                if not limit.expired():  # from here on, only the caller's deadline and silence count
-                    limit.reschedule(loop.time() + attempt.call.remaining())
                 body = await _read(answer, request.max_bytes, attempt)
             return Response(answer.status, answer.headers, body, str(url))
         except _Broken as broken:
@@ -190,7 +188,6 @@ class Wire:
     def _open(self, *, keep: bool) -> aiohttp.ClientSession:
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(_head_leaves)
-        trace.on_connection_reuseconn.append(_connection_reused)
         return aiohttp.ClientSession(
             connector=connector(self._egress, force_close=not keep, resolver=self._resolver),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -199,7 +196,6 @@ class Wire:
             trace_configs=[trace],
             middlewares=(_once,),
             headers={"Accept-Encoding": "gzip, deflate", "User-Agent": "Relais"},
-            skip_auto_headers=("Content-Type",),
             max_field_size=16 * 1024,
         )
 
@@ -360,8 +356,7 @@ def _explain(error: Exception, attempt: Exchange, url: URL, *, answered: bool) -
             detail=f"{where}: {why} ({kind})",
             processed=None,
         )
-    reason = _alert(error)
-    if reason and not attempt.reused:
+    if _alert(error):
         return _tls_refused(error, where)
     return UpstreamUnavailable(
         Text("Le logiciel a coupé la connexion sans répondre.", en="The software closed the connection unanswered."),

@@ -19,13 +19,14 @@ from lxml import etree
 from zeep import xsd
 from zeep.settings import Settings
 from zeep.wsdl.bindings import Soap12Binding
+from zeep.xsd.elements import indicators
 
 from .errors import Misconfigured
 from .known_schemas import SOAP_ENCODING
 from .wsdl_order import set_order
 from .wsdl_reader import Key, Loader, StrictDocument, refused
 
-__all__ = ["Contract", "Operation", "load"]
+__all__ = ["Contract", "Operation", "load", "shown_member"]
 
 ENVELOPES = {"1.1": "http://schemas.xmlsoap.org/soap/envelope/", "1.2": "http://www.w3.org/2003/05/soap-envelope"}
 
@@ -68,7 +69,7 @@ class Operation:
             return {}
         if not isinstance(body.type, xsd.ComplexType):
             return {body.name: body}
-        return dict(_members(body.type))
+        return dict([*body.type.elements, *body.type.attributes])
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -78,7 +79,11 @@ class Operation:
 
     def signature(self) -> str:
         """`find(name: string, limit?: int) → [{id: string}]`, for people."""
-        given = ", ".join(_described(name, element, 3) for name, element in self.parameters.items())
+        body = self.grammar.input.body if self.grammar.input is not None else None
+        if body is not None and isinstance(body.type, xsd.ComplexType):
+            given = ", ".join(_members(body.type, 3))
+        else:
+            given = f"{body.name}: {_type_text(body.type, 3)}" if body is not None else ""
         if self.headers:
             given += ("; " if given else "") + "headers: " + ", ".join(self.headers)
         return f"{self.name}({given}) → {self._result()}"
@@ -87,31 +92,59 @@ class Operation:
         output = self.grammar.output
         if output is None:
             return "nothing (one way)"
-        body = output.body
-        if body is None or not isinstance(body.type, xsd.ComplexType):
-            return _type_text(body.type, 3) if body is not None else "nothing"
-        members = list(_members(body.type))
-        if len(members) == 1 and hasattr(members[0][1], "accepts_multiple"):
-            element = members[0][1]
-            inner = list(_members(element.type)) if isinstance(element.type, xsd.ComplexType) else []
-            if not element.accepts_multiple and len(inner) == 1 and not element.type.attributes:
-                return _many(inner[0][1], 3)
-            return _many(element, 3)
-        return _type_text(body.type, 4)
+        if output.body is None:
+            return "nothing"
+        inner = shown_member(output)
+        return _many(inner, 3) if inner is not None else _type_text(output.body.type, 4)
 
 
-def _members(kind: Any) -> Iterator[tuple[str, Any]]:
-    yield from kind.elements
-    yield from kind.attributes
+def shown_member(output: Any) -> Any:
+    """The element whose value stands for the whole answer: the only one of the wrapper, or the only one of that one
+    when it is a structure without attribute; None when the wrapper itself is shown."""
+    kind = output.body.type
+    if output._is_body_wrapped or not isinstance(kind, xsd.ComplexType) or kind.attributes or len(kind.elements) != 1:
+        return None
+    element = kind.elements[0][1]
+    inner = element.type
+    if (
+        not element.accepts_multiple
+        and isinstance(inner, xsd.ComplexType)
+        and inner._array_type is None
+        and not inner.attributes
+        and len(inner.elements) == 1
+    ):
+        return inner.elements[0][1]
+    return element
 
 
-def _described(name: str, element: Any, depth: int) -> str:
-    optional = getattr(element, "is_optional", True) or not getattr(element, "required", True)
-    return f"{name}{'?' if optional else ''}: {_many(element, depth)}"
+def _members(kind: Any, depth: int) -> list[str]:
+    found: dict[str, str] = {}
+    for name, element, optional in _flat(kind.elements_nested, False):
+        found.setdefault(name, f"{name}{'?' if optional else ''}: {_many(element, depth)}")
+    for name, attribute in kind.attributes:
+        optional = not getattr(attribute, "required", False)
+        found.setdefault(name, f"{name}{'?' if optional else ''}: {_many(attribute, depth)}")
+    return list(found.values())
+
+
+def _flat(nested: Any, optional: bool) -> Iterator[tuple[str, Any, bool]]:
+    """Name, element, and whether it may be left out: by itself, or with the group or alternative it is in."""
+    for name, node in nested:
+        inside = getattr(node, "child", node)
+        if isinstance(inside, indicators.OrderIndicator) and not node.accepts_multiple:
+            loose = optional or node.is_optional or isinstance(inside, indicators.Choice)
+            yield from _flat(inside.elements_nested, loose)
+        elif name is not None:
+            yield name, node, optional or node.is_optional
 
 
 def _many(element: Any, depth: int) -> str:
-    text = _type_text(getattr(element, "type", None), depth)
+    inside = getattr(element, "child", element)
+    if isinstance(inside, indicators.OrderIndicator):
+        members = (f"{name}: {_many(each, depth - 1)}" for name, each, _ in _flat(inside.elements_nested, True))
+        text = "{" + ", ".join(members) + "}" if depth > 0 else "{…}"
+    else:
+        text = _type_text(getattr(element, "type", None), depth)
     return f"[{text}]" if getattr(element, "accepts_multiple", False) else text
 
 
@@ -120,9 +153,7 @@ def _type_text(kind: Any, depth: int) -> str:
         if kind._array_type is not None:
             declared = [element.type for _, element in kind.elements if element.name]
             return f"[{_type_text(declared[0] if declared else kind._array_type.array_type, depth)}]"
-        if depth <= 0:
-            return "{…}"
-        return "{" + ", ".join(_described(name, member, depth - 1) for name, member in _members(kind)) + "}"
+        return "{" + ", ".join(_members(kind, depth - 1)) + "}" if depth > 0 else "{…}"
     if isinstance(kind, xsd.ListType):
         return f"[{_type_text(kind.item_type, depth)}]"
     name = getattr(kind, "name", None) or getattr(getattr(kind, "_default_qname", None), "localname", None)
@@ -223,7 +254,10 @@ def load(path: Path, locations: Mapping[str, Path] | None = None, *, strict: boo
     key = (path, state.st_mtime_ns, state.st_size, tuple(sorted(locations.items())), strict)
     with _loading:
         if key not in _loaded:
-            _loaded[key] = _load(path, locations, strict)
+            contract = _load(path, locations, strict)
+            for older in [each for each in _loaded if each[0] == path and each[3:] == key[3:]]:
+                del _loaded[older]
+            _loaded[key] = contract
         return _loaded[key]
 
 
@@ -292,18 +326,20 @@ def _settle_parts(binding: Any, loader: Loader) -> None:
             wanted = [part for part in parts if (kept is None or part in kept) and part not in attached]
             if operation.style == "rpc":
                 elements = [
-                    e for e in message.body.type._element if e.attr_name in wanted or _is_part(e, parts, wanted)
+                    each
+                    for each in message.body.type._element
+                    if each.attr_name in wanted or _is_part(each, parts, wanted)
                 ]
                 message.body = xsd.Element(message.body.qname, xsd.ComplexType(xsd.Sequence(elements)))
             elif message._is_body_wrapped:
-                elements = [e for e in message.body.type._element if e.attr_name in wanted]
-                message._is_body_wrapped = len(elements) != 1
-                message.body = (
-                    elements[0]
-                    if len(elements) == 1
-                    else xsd.Element(message.body.qname, xsd.ComplexType(xsd.All(elements)))
-                )
-            message.envelope = message._create_envelope_element()
+                elements = [each for each in message.body.type._element if each.attr_name in wanted]
+                message._is_body_wrapped = len(elements) > 1
+                if message._is_body_wrapped:
+                    message.body = xsd.Element(message.body.qname, xsd.ComplexType(xsd.All(elements)))
+                else:
+                    message.body = elements[0] if elements else None
+            elif not wanted:
+                message.body = None
 
 
 def _is_part(element: Any, parts: Mapping[str, Any], wanted: list[str]) -> bool:

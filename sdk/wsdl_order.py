@@ -114,6 +114,20 @@ class _Sequence(indicators.Sequence):
 
         return _shown(self, name, _repeat(self, xmlelements, schema.settings.strict, read_one))
 
+    def render(self, parent: Any, value: Any, render_path: list[str]) -> None:
+        """Leaves out the optional groups nothing is given for: zeep asks for their members."""
+        values = value if isinstance(value, list) else [value]
+        self.validate(values, render_path)
+        for each in values:
+            for member, element in self.elements_nested:
+                if member is None:
+                    if not element.is_optional or element.accept(each):
+                        element.render(parent, each, list(render_path))
+                    continue
+                given = each[member] if member in each else xsd.const.NotSet  # noqa: SIM401 (not a dictionary)
+                if given is not xsd.SkipValue and (given is not None or not element.is_optional):
+                    element.render(parent, given, [*render_path, member] if member in each else list(render_path))
+
 
 class _Choice(indicators.Choice):
     def parse_xmlelements(

@@ -10,6 +10,7 @@ faults, the SOAP 1.2 encoding namespace) is set right before zeep reads it.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import re
@@ -63,10 +64,17 @@ class Reference(str):
     """Stands for binary content that travels beside the envelope (`cid:…`)."""
 
 
+def _bytes_of(text: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except ValueError:
+        raise BadValue("base64Binary") from None
+
+
 def _read_exactly(self: Any, value: str) -> Any:
     # zeep logs the text and gives None instead: a silent loss.
-    if isinstance(self, builtins.Base64Binary) and value.startswith("cid:"):
-        return Reference(value)
+    if isinstance(self, builtins.Base64Binary):
+        return Reference(value) if value.startswith("cid:") else _bytes_of(value)
     try:
         found = super(self.exact_class, self).pythonvalue(value)
         if isinstance(found, Decimal) and not found.is_finite():
@@ -83,6 +91,12 @@ def _read_leniently(self: Any, value: str) -> Any:
         return _read_exactly(self, value)
     except BadValue:
         return value
+
+
+def _plain_text(self: Any, value: Any) -> str:
+    if isinstance(value, list | dict | set):
+        raise ValueError("text does not accept collections")
+    return value.decode("utf-8") if isinstance(value, bytes) else "" if value is None else xml.plain_text(value)
 
 
 def _boolean_text(self: Any, value: Any) -> str:
@@ -142,6 +156,7 @@ _WRITERS: tuple[tuple[type, Any], ...] = (
     (builtins.Date, _date_text),
     (builtins.DateTime, _date_time_text),
     (builtins.HexBinary, _hexadecimal_text),
+    (builtins.String, _plain_text),
 )
 
 
@@ -208,6 +223,11 @@ class Loader:
             return KNOWN_SCHEMAS[SOAP_ENCODING]
         if root.tag == f"{{{WSDL}}}definitions":
             self._set_right(root)
+        elif url == str(self.wsdl):
+            raise refused(
+                f"Le fichier {self.wsdl.name} n'est pas un WSDL 1.1 : sa racine est <{xml.local(root)}>.",
+                f"The file {self.wsdl.name} is not a WSDL 1.1: its root is <{xml.local(root)}>.",
+            )
         for node in root.iter(f"{{{XSD}}}import"):
             if not node.get("schemaLocation") and (known := location_of(node.get("namespace"))):
                 node.set("schemaLocation", known)
@@ -238,8 +258,9 @@ class Loader:
         return self.locations.get(self._shown(url))
 
     def _shown(self, url: str) -> str:
-        """The location as the WSDL writes it, when it is in its folder."""
-        return os.path.relpath(url, self.folder) if url.startswith(str(self.folder) + os.sep) else url
+        """The location as the WSDL writes it, when it is in its folder or not far."""
+        near = any(url.startswith(f"{folder}{os.sep}") for folder in (self.folder, *self.folder.parents[:2]))
+        return os.path.relpath(url, self.folder) if near else url
 
     def _file(self, path: Path, url: str) -> bytes:
         try:

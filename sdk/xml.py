@@ -35,7 +35,7 @@ OFF_THE_LOOP = 256 * 1024
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 _NIL = f"{{{XSI}}}nil"
 
-_DECLARATION = re.compile(r"\s*<\?xml\b[^>]{0,300}?\?>", re.ASCII)
+_DECLARATION = re.compile(r"<\?xml\s[^>]{0,300}?\?>", re.ASCII)
 _DECLARED_ENCODING = re.compile(rb"""^\s*<\?xml\b[^>]{0,200}?\bencoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -99,8 +99,6 @@ def parse_strictly(
 ) -> Element:
     """`parse` for the documents of nobody in particular: raises `XmlRefused`."""
     content = _utf8(data, charset, max_bytes)
-    if len(content) > max_bytes:
-        raise XmlRefused(f"larger than {max_bytes} bytes")
     _refuse_doctype(content)
     options: dict[str, Any] = {
         "encoding": "utf-8",
@@ -156,10 +154,12 @@ def _utf8(data: str | bytes, charset: str | None, max_bytes: int) -> bytes:
         if len(data) > max_bytes:
             raise XmlRefused(f"larger than {max_bytes} bytes")
         text = data.removeprefix("\ufeff").lstrip()
+        declaration = _DECLARATION.match(text)
         try:
-            return _DECLARATION.sub("", text, count=1).encode("utf-8")
+            data = text[declaration.end() if declaration else 0 :].encode("utf-8")
         except UnicodeEncodeError:
             raise XmlRefused("a character outside Unicode") from None
+        charset = "utf-8"
     if len(data) > max_bytes:
         raise XmlRefused(f"larger than {max_bytes} bytes")
     encoding = _encoding(data, charset)

@@ -7,6 +7,7 @@ import gzip
 import ipaddress
 import socket
 import ssl
+import time
 import tracemalloc
 import warnings
 import zlib
@@ -713,22 +714,48 @@ async def test_a_private_authority_is_trusted_when_declared(town: Authority) -> 
         assert (await http.post(good.url, json={}, repeatable=False)).json() == [1]
 
 
-@pytest.mark.parametrize("case", ["unknown authority", "wrong authority", "wrong host", "expired", "public roots only"])
+BAD_CERTIFICATES = [
+    "unknown authority",
+    "wrong authority",
+    "public roots only",
+    "self-signed",
+    "wrong host",
+    "wrong address",
+    "expired",
+    "not yet valid",
+]
+
+
+@pytest.mark.parametrize("case", BAD_CERTIFICATES)
 async def test_a_wrong_certificate_is_refused_and_nothing_is_sent(
     case: str, town: Authority, stranger: Authority
 ) -> None:
-    name = "other.example.org" if case == "wrong host" else "127.0.0.1"
-    issuer = stranger if case == "unknown authority" else town
+    name = {"wrong host": "other.example.org", "wrong address": "127.0.0.2"}.get(case, "127.0.0.1")
+    issuer = stranger if case in ("unknown authority", "self-signed") else town
     trusted = {"wrong authority": stranger.file, "public roots only": None}.get(case, town.file)
+    days = {"expired": (-10, -1), "not yet valid": (1, 30)}.get(case, (-1, 30))
+    identity = issuer.own if case == "self-signed" else issuer.issue(name, first_day=days[0], last_day=days[1])
     call = new_call(repeatable=False)
-    async with upstream(answer(), tls=server_tls(issuer.issue(name, expired=case == "expired"))) as bad:
-        async with way(bad, ca_file=trusted) as http:
-            with serving(call), pytest.raises(Misconfigured) as caught:
-                await http.post(bad.url, json={"secret": "canary"})
+    async with upstream(answer(), tls=server_tls(identity)) as bad, way(bad, ca_file=trusted) as http:
+        with serving(call), pytest.raises(Misconfigured) as caught:
+            await http.post(bad.url, json={"secret": "canary"})
         assert bad.requests == []
     assert caught.value.processed is False
     assert call.effect_sent is False
     assert "certificat" in caught.value.message
+
+
+async def test_the_end_of_the_publishers_certificate_is_known_without_sending(town: Authority) -> None:
+    tls = server_tls(town.issue("127.0.0.1", last_day=3))
+    async with upstream(answer(), tls=tls) as good, way(good, ca_file=town.file) as http:
+        end = await http.using(lambda inner: inner).certificate_end(good.url)
+        assert end is not None
+        assert 2.9 < (end - time.time()) / 86400 <= 3
+        assert good.requests == []
+    async with upstream(answer()) as plain, way(plain) as http:
+        assert await http.certificate_end(plain.url) is None
+    with pytest.raises(Misconfigured):
+        await http.certificate_end("https://evil.example/")
 
 
 async def test_an_old_tls_version_is_refused(town: Authority) -> None:
@@ -789,15 +816,16 @@ async def test_a_refused_client_certificate_is_the_operators_to_mend_and_nothing
 
 def _turn_away(listener: socket.socket, tls: ssl.SSLContext) -> bytes:
     """A server that tells the client why it is not let in, as web servers do (asyncio's own only hangs up)."""
-    with listener, listener.accept()[0] as plain:
-        plain.settimeout(5)
+    with listener, listener.accept()[0] as plain, plain.dup() as kept:
+        for end in (plain, kept):
+            end.settimeout(5)
         try:
-            with tls.wrap_socket(
-                plain, server_side=True, suppress_ragged_eofs=False, do_handshake_on_connect=False
-            ) as s:
-                s.do_handshake()
-                return s.recv(100)
+            with tls.wrap_socket(plain, server_side=True) as encrypted:
+                return encrypted.recv(100)
         except ssl.SSLError:
+            kept.shutdown(socket.SHUT_WR)
+            while kept.recv(4096):  # closing on unread bytes would reset the connection and lose the alert
+                pass
             return b""
 
 

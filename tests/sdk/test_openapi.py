@@ -178,8 +178,7 @@ def test_the_page_shows_every_endpoint_and_a_line_to_paste() -> None:
     paths = [e.text for e in tree.iterfind(".//section//code")]
     assert {f"/everything/test/{e.path}" for e in Everything.endpoints} <= set(paths)
     assert any(
-        pre.text.startswith("curl http://127.0.0.1:8080/everything/test/demands --json")
-        for pre in tree.iterfind(".//pre")
+        pre.text.startswith("curl http://127.0.0.1:8080/everything/test/demands -H") for pre in tree.iterfind(".//pre")
     )
 
 

@@ -283,6 +283,24 @@ async def test_a_broken_new_version_leaves_the_old_one_answering_and_is_named_by
     assert table.refused is None
 
 
+async def test_a_refused_version_is_named_again_without_being_read_again(trees: Path) -> None:
+    write(trees, TREES + '\n012;"Tilleul;Sud;8;\n')
+    table = table_of(trees)
+    said = []
+    for _ in range(2):
+        with pytest.raises(Misconfigured) as caught:
+            await table.refresh()
+        said.append((caught.value.message, table.refused))
+    assert said[0][0] == said[1][0]
+    assert said[0][1] is said[1][1]
+
+
+async def test_an_index_that_cannot_be_written_is_the_operators_to_mend(trees: Path) -> None:
+    (trees.parent / "index").write_text("")
+    with pytest.raises(Misconfigured, match="« folder »"):
+        await table_of(trees).rows()
+
+
 async def test_a_file_taken_away_leaves_the_old_version_answering(trees: Path) -> None:
     table = table_of(trees)
     await table.refresh()

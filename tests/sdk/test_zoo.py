@@ -37,9 +37,12 @@ REFUSED = {
     "30-wsdl-import-xsd-include-chain/registration.wsdl": "no usable operation",
     "32-self-recursive-types/recursive2.wsdl": "No definition '{http://bugrepro.com/account}AddAttributeSecureHeader'",
     "40-relative-query-xsd-import-juniper/juniper.wsdl": 'imports "SystemService?xsd=xsd0.xsd", which does not come',
+    "41-http-get-post-binding": "no SOAP port over HTTP",
     "42-odd/binding-exception.wsdl": "No namespace defined for 'wsdlt'",
     "42-odd/missing_message_definition.wsdl": "The wsdl:operation 'GetWeather' was not found",
     "42-odd/schemas_without_targetnamespace.wsdl": "No namespace defined for 'n'",
+    "43-not-well-formed": "not well-formed",
+    "47-jms-transport-not-http": "no SOAP port over HTTP",
 }
 
 
@@ -133,14 +136,12 @@ def _result(output: Any) -> Any:
     if body is None or not isinstance(body.type, xsd.ComplexType):
         return None if body is None else value_of(body.type)
     value = members_of(body.type)
-    if len([*body.type.elements, *body.type.attributes]) != 1 or output._is_body_wrapped:
+    inner = wsdl.shown_member(output)
+    if inner is None:
         return value or None
-    name, member = next(iter([*body.type.elements, *body.type.attributes]))
-    inner = getattr(member, "type", None)
+    name, member = body.type.elements[0]
     found = value.get(name)
-    if isinstance(found, dict) and len(inner.elements) == 1 and not inner.attributes:
-        return found.get(inner.elements[0][0])
-    return found
+    return found if member is inner or found is None else found.get(member.type.elements[0][0])
 
 
 def _alone(operation: wsdl.Operation) -> Soap:

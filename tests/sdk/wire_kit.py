@@ -182,6 +182,13 @@ class Authority:
         )
         self.file = folder / f"{name.replace(' ', '-')}.pem"
         self.file.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
+        self.own = folder / "own.pem"  # the authority's own certificate and key, as a self-signed server would show
+        self.own.write_bytes(
+            self.file.read_bytes()
+            + self._key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
 
     def _builder(self, subject: x509.Name, key: Any, first_day: int, last_day: int) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
@@ -195,7 +202,7 @@ class Authority:
             .not_valid_after(now + datetime.timedelta(days=last_day))
         )
 
-    def issue(self, name: str, *, expired: bool = False, password: str = "") -> Path:
+    def issue(self, name: str, *, first_day: int = -1, last_day: int = 30, password: str = "") -> Path:
         """A certificate and its key in one file, for a host name, an address, or a person."""
         key = ec.generate_private_key(ec.SECP256R1())
         try:
@@ -204,7 +211,7 @@ class Authority:
             alternative = x509.DNSName(name)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = (
-            self._builder(subject, key.public_key(), -10 if expired else -1, -1 if expired else 30)
+            self._builder(subject, key.public_key(), first_day, last_day)
             .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
@@ -212,7 +219,7 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
         hidden = serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
-        file = self.folder / f"{name}{'-expired' if expired else ''}{'-locked' if password else ''}.pem"
+        file = self.folder / f"{name}{first_day}{last_day}{'-locked' if password else ''}.pem"
         file.write_bytes(
             certificate.public_bytes(serialization.Encoding.PEM)
             + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden)

@@ -14,6 +14,7 @@ import ipaddress
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Protocol
 
 from sdk.model import Secret
@@ -192,6 +193,7 @@ def _bytes(value: str) -> bytes:
         raise Unauthenticated(detail="credential that is not text") from None
 
 
+@lru_cache(maxsize=4096)
 def _parsed(written: str) -> Address | None:
     """An address, possibly with a port, brackets or a zone; the IPv4 one inside an IPv6 one."""
     host = written

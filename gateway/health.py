@@ -27,6 +27,9 @@ from .registry import Instance
 
 State = Literal["up", "down", "refused", "changed", "unchecked"]
 CHECK_BUDGET = 25.0
+MEASURED_EVERY = 5.0
+CERTIFICATE_WARNINGS = (30, 14, 3)
+"""Days before the end of a publisher's certificate."""
 
 WHO_ACTS: dict[State, Text] = {
     "up": Text("disponible", en="available"),
@@ -101,11 +104,13 @@ class Watch:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begins checks and schedules in the lead process; nothing elsewhere."""
+        """Begins measuring this process's instances and, in the lead one, checks and schedules."""
+        self._tasks.append(asyncio.create_task(self._keep_measuring()))
         if not self._lead:
             return
         for instance in self._instances.values():
             self._tasks.append(asyncio.create_task(self._keep_checking(instance)))
+            self._tasks.append(asyncio.create_task(self._keep_reading_certificates(instance)))
             self._tasks.extend(
                 asyncio.create_task(self._keep_running(instance, schedule)) for schedule in instance.connector.schedules
             )
@@ -141,6 +146,30 @@ class Watch:
         while True:
             await self.check(instance)
             await self._sleep(instance.availability_every)
+
+    async def _keep_measuring(self) -> None:
+        while True:
+            for where, instance in self._instances.items():
+                self._metrics.upstream(where, instance.http.state())
+            await self._sleep(MEASURED_EVERY)
+
+    async def _keep_reading_certificates(self, instance: Instance) -> None:
+        """Says a month, two weeks and three days ahead that a publisher's certificate ends."""
+        while True:
+            for host, port in sorted(instance.hosts):
+                try:
+                    end = await instance.http.certificate_end(f"https://{host}:{port}/")
+                except RelaisError:
+                    continue  # no TLS there, or nobody: the availability check tells
+                if end is not None:
+                    days = (end - time.time()) / 86_400
+                    self._metrics.certificate(instance.where, f"{host}:{port}", days)
+                    if days <= CERTIFICATE_WARNINGS[0]:
+                        urgency = next(limit for limit in reversed(CERTIFICATE_WARNINGS) if days <= limit)
+                        log.warning(
+                            "certificate_ends", instance=instance.where, host=host, days=int(days), limit=urgency
+                        )
+            await self._sleep(86_400.0)
 
     async def _keep_running(self, instance: Instance, schedule: Schedule) -> None:
         if not schedule.at_start:

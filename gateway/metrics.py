@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from sdk.http import HttpState
+
 _BUCKETS = (0.005, 0.02, 0.1, 0.3, 1.0, 3.0, 10.0, 25.0)
 
 
@@ -42,6 +44,27 @@ class Metrics:
         self._cache = prometheus.Counter(
             "relais_cache", "Answers of cached endpoints", ["connector", "freshness"], registry=registry
         )
+        self._upstream_calls = prometheus.Gauge(
+            "relais_upstream_requests",
+            "Requests to the publisher: under way, waiting, and the most at once",
+            ["instance", "state"],
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._breaker = prometheus.Gauge(
+            "relais_upstream_breaker_open",
+            "1 while a publisher is left alone, per class of request",
+            ["instance", "kind"],
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self._certificate = prometheus.Gauge(
+            "relais_upstream_certificate_days",
+            "Days before the publisher's certificate ends",
+            ["instance", "host"],
+            multiprocess_mode="mostrecent",
+            registry=registry,
+        )
         self._children: dict[tuple[str, str, str], tuple[Any, Any, Any]] = {}
 
     def observe(self, connector: str, endpoint: str, outcome: str, seconds: float, upstream_seconds: float) -> None:
@@ -63,6 +86,17 @@ class Metrics:
     def available(self, instance: str, is_available: bool) -> None:
         """What the last check of `connector/instance` found."""
         self._available.labels(instance).set(is_available)
+
+    def upstream(self, instance: str, state: HttpState) -> None:
+        """The limiter and the breaker of one instance in this process."""
+        for name, value in (("in_flight", state.in_flight), ("queued", state.queued), ("limit", state.limit)):
+            self._upstream_calls.labels(instance, name).set(value)
+        for kind, phase in state.breaker.items():
+            self._breaker.labels(instance, kind).set(phase != "closed")
+
+    def certificate(self, instance: str, host: str, days: float) -> None:
+        """When a publisher's certificate ends."""
+        self._certificate.labels(instance, host).set(round(days, 1))
 
     def cached(self, connector: str, freshness: str) -> None:
         """A cached endpoint answered; `freshness` is fetched, cached or stale."""

@@ -85,6 +85,7 @@ class Instance:
     title: str
     connector: AnyConnector
     http: Http
+    hosts: frozenset[tuple[str, int]]
     availability_every: float
     routes: Mapping[str, Sequence[Endpoint]] = field(repr=False)
 
@@ -179,6 +180,7 @@ def open_instance(
         title=chosen.title or kind.title,
         connector=connector,
         http=http,
+        hosts=egress.hosts,
         availability_every=chosen.availability_every,
         routes=_routes(kind.endpoints),
     )

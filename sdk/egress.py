@@ -15,6 +15,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -151,6 +152,7 @@ def _literal(host: str) -> bool:
     return ":" in host or _NUMERIC_LABEL.fullmatch(host.rstrip(".").rpartition(".")[2]) is not None
 
 
+@lru_cache(maxsize=256)
 def _canonical_v4(host: str) -> bool:
     try:
         return str(ipaddress.IPv4Address(host)) == host

@@ -40,7 +40,7 @@ __all__ = ["NIL", "Answer", "Record", "Soap", "SoapFault", "UsernameToken"]
 FaultReader = Callable[[SoapFault], "RelaisError | None"]
 
 HUGE = xml.MAX_BYTES  # above, a single text may be longer than the parser's usual limit
-OFF_THE_LOOP = 64 * 1024  # bytes of answer above which decoding would hold the loop for more than some 15 ms
+OFF_THE_LOOP = 32 * 1024  # bytes of answer above which decoding would hold the loop for more than some 20 ms
 HEAVY = 512 * 1024  # bytes of arguments above which writing them would
 
 _REFUSED_SECURITY = frozenset(

@@ -92,6 +92,13 @@ class Operation:
         output = self.grammar.output
         if output is None:
             return "nothing (one way)"
+        if self.attachments:
+            shown = [f"{name}: file" for name in self.attachments]
+            if output.body is not None and self.grammar.style == "rpc":
+                shown = _members(output.body.type, 3) + shown
+            elif output.body is not None:
+                shown.insert(0, f"{output.body.name}: {_type_text(output.body.type, 3)}")
+            return "{" + ", ".join(shown) + "}"
         if output.body is None:
             return "nothing"
         inner = shown_member(output)

@@ -162,6 +162,7 @@ def test_operations_are_described_for_people() -> None:
     assert described["find"].startswith(
         "find(words: string, limit?: int; headers: account) → [{code: string, title?: s"
     )
+    assert attachments().operations()["plan"] == "plan(number: string) → {title: string, drawing: file}"
     assert described["tell"] == "tell(note: string) → nothing (one way)"
     assert (
         registry()

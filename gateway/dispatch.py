@@ -48,6 +48,7 @@ class _Trace:
     instance: str = ""
     endpoint: str = ""
     client: str = ""
+    known: bool = False
     err_class: str = ""
     detail: str = ""
     received: int = 0
@@ -131,7 +132,8 @@ class Dispatch:
             raise UnknownEndpoint()
         if match.endpoint is None:
             raise MethodNotAllowed(headers={hdrs.ALLOW: ", ".join(sorted(set(match.allowed)))})
-        trace.endpoint = match.endpoint.path
+        trace.endpoint, trace.known = match.endpoint.path, True
+        call.repeatable = match.endpoint.kind == "read"
         if self._in_flight > self._max_in_flight:
             raise Overloaded(
                 Text("La passerelle est saturée ; rien n'a été transmis.", en="Overloaded; nothing was sent."),
@@ -208,7 +210,7 @@ class Dispatch:
         """Runs an effect in a task of its own: once something was sent it goes on reading after the caller is answered,
         and a failure without a clear answer of the publisher is an unknown outcome, never a failure.
         """
-        attempt = replace(call, repeatable=False, deadline=call.deadline + LONG_READ)
+        attempt = replace(call, deadline=call.deadline + LONG_READ)
 
         async def go_on() -> Any:
             with serving(attempt):
@@ -302,10 +304,10 @@ class Dispatch:
     def _write_line(self, request: web.BaseRequest, response: web.StreamResponse, call: Call, trace: _Trace) -> None:
         seconds = call.clock() - trace.started
         if trace.connector and trace.instance:
-            known = trace.instance in self._registry.instances
+            # Only declared names become labels: a caller must not be able to make the figures grow.
             self._metrics.observe(
-                trace.connector if known else "?",
-                trace.endpoint if known else "?",
+                trace.connector if trace.known else "?",
+                trace.endpoint if trace.known else "?",
                 trace.err_class or "ok",
                 seconds,
                 call.upstream_seconds,

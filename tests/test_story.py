@@ -1,4 +1,4 @@
-"""The whole story, as a town lives it: forms sign their calls, pay on PayFiP, and complete addresses from a big file."""
+"""A town's whole story: forms sign their calls, pay on PayFiP, and complete addresses from a big file."""
 
 from __future__ import annotations
 

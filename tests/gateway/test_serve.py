@@ -199,7 +199,7 @@ async def test_the_figures_of_all_processes_are_summed_apart_from_the_callers(
 
 
 async def test_a_restart_under_load_fails_no_call(tmp_path: Path) -> None:
-    """On a socket that somebody else holds, as systemd does: what waits in its queue is answered by the next gateway."""
+    """On a socket that systemd holds: what waits in its queue is answered by the next gateway."""
     config = configured(tmp_path)
     basic = {"Authorization": aiohttp.encode_basic_auth("wcs", "pass-é")}
     answered: list[int] = []

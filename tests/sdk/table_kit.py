@@ -7,8 +7,8 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from sdk.table_reading import read_table
-from sdk.table_types import Reading, TableOptions
+from sdk.tabular.reading import read_table
+from sdk.tabular.types import Reading, TableOptions
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "interfaces" / "csv"
 

@@ -35,8 +35,8 @@ from sdk.http import Http
 from sdk.messages import Request, Response
 from sdk.model import Model
 from sdk.soap import NIL, Soap, SoapFault, UsernameToken
-from sdk.soap_encoder import encode
-from sdk.wsdl import load
+from sdk.soap.encoder import encode
+from sdk.soap.wsdl import load
 
 from .wire_kit import answer, upstream, way
 

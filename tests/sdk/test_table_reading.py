@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdk.table_reading import plain_name, read_table
-from sdk.table_types import Reading, TableOptions, to_date, to_decimal, to_integer
+from sdk.tabular.reading import plain_name, read_table
+from sdk.tabular.types import Reading, TableOptions, to_date, to_decimal, to_integer
 from tests.sdk.table_kit import SHARED, archive, document, reading_of, sheet, text_cell
 
 # --- what is found in a file, and why ---------------------------------------------------------------------------------

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 from zeep import xsd
 
-from sdk import wsdl
 from sdk.errors import Misconfigured, english
 from sdk.messages import Response
-from sdk.soap import Soap
-from sdk.soap_decoder import plain, read
-from sdk.soap_encoder import encode, encode_answer
+from sdk.soap import Soap, wsdl
+from sdk.soap.decoder import plain, read
+from sdk.soap.encoder import encode, encode_answer
 
 from .wsdl_values import members_of, value_of
 

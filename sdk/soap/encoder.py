@@ -22,9 +22,10 @@ from lxml import etree
 from pydantic import BaseModel, SecretStr
 from zeep import xsd
 
-from . import xml
-from .errors import InvalidInput, Misconfigured, Text
-from .files import File
+from sdk import xml
+from sdk.errors import InvalidInput, Misconfigured, Text
+from sdk.files import File
+
 from .known_schemas import SOAP_ENCODING, SOAP_ENCODING_12
 from .wsdl import Operation, shown_member
 

@@ -20,14 +20,16 @@ from lxml import etree
 from zeep.xsd.context import XmlParserContext
 from zeep.xsd.valueobjects import CompoundValue
 
-from . import mime, xml
-from .errors import Text, UpstreamInvalid
-from .files import File
+from sdk import xml
+from sdk.errors import Text, UpstreamInvalid
+from sdk.files import File
+
+from . import mime
 from .known_schemas import SOAP_ENCODING, SOAP_ENCODING_12
 from .mime import Part
-from .soap_references import ReferenceRefused, without_references
+from .reader import BadValue, Reference
+from .references import ReferenceRefused, without_references
 from .wsdl import ENVELOPES, Operation, shown_member
-from .wsdl_reader import BadValue, Reference
 
 __all__ = ["Answer", "Record", "SoapFault", "decode", "read"]
 

@@ -21,10 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import InvalidInput, Text
-from .matching import fold
-from .table_reading import read_table
-from .table_types import CONVERT, TYPE_NAMES, Column, Reading, TableOptions
+from sdk.errors import InvalidInput, Text
+from sdk.matching import fold
+
+from .reading import read_table
+from .types import CONVERT, TYPE_NAMES, Column, Reading, TableOptions
 
 FORMAT = 1  # to be raised when what a file holds changes: the files of before are then built again
 Where = Mapping[str, object]

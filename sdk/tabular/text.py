@@ -9,8 +9,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from .errors import Text
-from .table_types import SAMPLE_RECORDS, Opened, Reading, Record, Refused, TableOptions
+from sdk.errors import Text
+
+from .types import SAMPLE_RECORDS, Opened, Reading, Record, Refused, TableOptions
 
 DELIMITERS = (";", "\t", "|", ",")  # the order settles a tie: a decimal comma is the likeliest impostor
 _SAMPLE_BYTES = 256 * 1024

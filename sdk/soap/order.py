@@ -20,7 +20,7 @@ from zeep.exceptions import UnexpectedElementError
 from zeep.xsd.elements import indicators
 from zeep.xsd.elements.builtins import Schema
 
-from . import xml
+from sdk import xml
 
 __all__ = ["set_order"]
 

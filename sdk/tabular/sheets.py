@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 import python_calamine
 
-from .errors import Text
-from .table_types import SAMPLE_RECORDS, Opened, Reading, Record, Refused, TableOptions
+from sdk.errors import Text
+
+from .types import SAMPLE_RECORDS, Opened, Reading, Record, Refused, TableOptions
 
 _MAX_UNPACKED = 1024 * 1024 * 1024
 _MAX_RATIO = 200

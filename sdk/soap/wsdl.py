@@ -21,10 +21,11 @@ from zeep.settings import Settings
 from zeep.wsdl.bindings import Soap12Binding
 from zeep.xsd.elements import indicators
 
-from .errors import Misconfigured
+from sdk.errors import Misconfigured
+
 from .known_schemas import SOAP_ENCODING
-from .wsdl_order import set_order
-from .wsdl_reader import Key, Loader, StrictDocument, refused
+from .order import set_order
+from .reader import Key, Loader, StrictDocument, refused
 
 __all__ = ["Contract", "Operation", "load", "shown_member"]
 

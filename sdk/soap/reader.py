@@ -27,8 +27,9 @@ from zeep.wsdl import Document
 from zeep.wsdl.bindings import Soap11Binding, Soap12Binding
 from zeep.xsd.types import builtins
 
-from . import xml
-from .errors import Misconfigured, Text
+from sdk import xml
+from sdk.errors import Misconfigured, Text
+
 from .known_schemas import KNOWN_SCHEMAS, SOAP_ENCODING, SOAP_ENCODING_12, location_of
 
 __all__ = ["BadValue", "Key", "Loader", "Reference", "StrictDocument", "refused"]

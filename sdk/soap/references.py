@@ -11,7 +11,8 @@ from typing import Any, cast
 
 from lxml import etree
 
-from . import xml
+from sdk import xml
+
 from .known_schemas import SOAP_ENCODING
 
 __all__ = ["ReferenceRefused", "without_references"]

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import Text
-from .matching import fold
-from .table_sheets import open_sheet
-from .table_text import open_text
-from .table_types import CONVERT, TYPE_NAMES, BadLine, Column, Reading, Record, Refused, TableOptions
+from sdk.errors import Text
+from sdk.matching import fold
+
+from .sheets import open_sheet
+from .text import open_text
+from .types import CONVERT, TYPE_NAMES, BadLine, Column, Reading, Record, Refused, TableOptions
 
 Store = Callable[[Sequence[Column], Iterator[list[str]]], Any]
 

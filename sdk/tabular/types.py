@@ -15,8 +15,8 @@ from typing import Any, Literal, get_args
 
 from pydantic import RootModel, field_validator
 
-from .errors import NotFound, Text
-from .model import Field, Model
+from sdk.errors import NotFound, Text
+from sdk.model import Field, Model
 
 ColumnType = Literal["text", "integer", "decimal", "date"]
 Record = tuple[int, list[str]]

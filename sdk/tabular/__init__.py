@@ -22,13 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from .call import current_call, new_call, serving
-from .errors import InvalidInput, Misconfigured, RelaisError, Text, UpstreamInvalid, UpstreamUnavailable
-from .matching import fold
-from .messages import Response
-from .model import Choice
-from .table_index import OPERATORS, Index, Place, Plan, UnknownColumn, Where, build, fill, parts, words
-from .table_types import BadLine, Column, ColumnType, Reading, Structure, Structured, TableOptions
+from sdk.call import current_call, new_call, serving
+from sdk.errors import InvalidInput, Misconfigured, RelaisError, Text, UpstreamInvalid, UpstreamUnavailable
+from sdk.matching import fold
+from sdk.messages import Response
+from sdk.model import Choice
+
+from .index import OPERATORS, Index, Place, Plan, UnknownColumn, Where, build, fill, parts, words
+from .types import BadLine, Column, ColumnType, Reading, Structure, Structured, TableOptions
 
 __all__ = [
     "BadLine",
@@ -56,7 +57,7 @@ _DIED = BadLine(
         en="the file needs too much memory or time to be read, or its reading stopped short",
     ),
 )
-_PACKAGE = str(Path(__file__).resolve().parent.parent)
+_ROOT = str(Path(__file__).resolve().parents[2])
 
 A = TypeVar("A")
 
@@ -435,12 +436,12 @@ class Table:
             "plan": self._plan.pack(),
             "stamp": fetched.stamp,
         }
-        known = os.pathsep.join(filter(None, (_PACKAGE, os.environ.get("PYTHONPATH"))))
+        known = os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",
             "-c",
-            f"from {__package__}.table_index import work; work()",
+            f"from {__package__}.index import work; work()",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -3,8 +3,8 @@
     self.atal = Soap(http, wsdl=self.file("demande.wsdl"), address=str(settings.url))
     number = await self.atal.call("insertDemande", typeDemande=request.type, demandeLieu=request.place)
 
-The WSDL and what it imports are files; nothing is ever fetched. Values are plain (see `soap_decoder`): dictionaries,
-lists, text, int, Decimal, date, bytes; what the schema repeats is always a list. Sizes are bytes, times are seconds.
+The WSDL and what it imports are files; nothing is ever fetched. Values are plain (see `sdk.soap.decoder`):
+dictionaries, lists, text, int, Decimal, date, bytes; what the schema repeats is always a list. Sizes are bytes, times are seconds.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from sdk import xml
+from sdk.errors import Misconfigured, RelaisError, Text, UpstreamInvalid, UpstreamUnavailable
+from sdk.files import File
+from sdk.messages import Request, Response, retry_after
+
 from . import wsdl as grammar
-from . import xml
-from .errors import Misconfigured, RelaisError, Text, UpstreamInvalid, UpstreamUnavailable
-from .files import File
-from .messages import Request, Response, retry_after
-from .soap_decoder import Answer, Record, SoapFault, invalid, read, read_request
-from .soap_encoder import NIL, UsernameToken, encode, encode_answer, encode_fault, http_headers
+from .decoder import Answer, Record, SoapFault, invalid, read, read_request
+from .encoder import NIL, UsernameToken, encode, encode_answer, encode_fault, http_headers
+from .reader import refused
 from .wsdl import Operation
-from .wsdl_reader import refused
 
 if TYPE_CHECKING:
-    from .http import Http
+    from sdk.http import Http
 
 __all__ = ["NIL", "Answer", "Record", "Soap", "SoapFault", "UsernameToken"]
 
@@ -125,7 +126,7 @@ class Soap:
         Structures are dictionaries (or models), files are bytes (or `File`); None leaves an argument out, `NIL` sends
         it empty and nil; `{"xsi:type": "Name", …}` chooses a derived type. An argument that has the name of an option
         below (`timeout`, `check`…) goes by position. The value comes without its wrappers: see
-        `soap_decoder.decode`. `max_bytes` above 10 MB also allows a single text that large (a file in base64).
+        `sdk.soap.decoder.decode`. `max_bytes` above 10 MB also allows a single text that large (a file in base64).
         """
         answer = await self.exchange(
             operation,

@@ -12,7 +12,7 @@ from email.message import Message
 from email.utils import collapse_rfc2231_value
 from urllib.parse import unquote
 
-from .files import File
+from sdk.files import File
 
 __all__ = ["Part", "attachment", "media_type", "split"]
 

@@ -17,6 +17,7 @@ import types
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -307,20 +308,18 @@ def members(owner: type) -> Iterator[str]:
 
 
 def assignment(module: str, name: str) -> tuple[str, str]:
-    """(the right-hand side, the text that follows it) of a module's constant."""
-    body = ast.parse(inspect.getsource(importlib.import_module(module))).body
+    """(the right-hand side, the text that follows it) of a constant, in the module or where it takes it from."""
+    loaded = importlib.import_module(module)
+    body = ast.parse(inspect.getsource(loaded)).body
     for at, node in enumerate(body):
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        if any(isinstance(each, ast.Name) and each.id == name for each in targets):
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
             after = body[at + 1] if at + 1 < len(body) else None
             about = ""
             if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
                 about = str(after.value.value)
-            assert isinstance(node, ast.Assign)
             return ast.unparse(node.value), about
-    for node in body:
-        if isinstance(node, ast.ImportFrom) and node.level == 1 and any(each.name == name for each in node.names):
-            return assignment(f"sdk.{node.module}", name)
+        if isinstance(node, ast.ImportFrom) and node.level and any(each.name == name for each in node.names):
+            return assignment(resolve_name("." * node.level + (node.module or ""), loaded.__package__ or ""), name)
     return "…", ""
 
 

@@ -4,7 +4,8 @@
     number = await self.atal.call("insertDemande", typeDemande=request.type, demandeLieu=request.place)
 
 The WSDL and what it imports are files; nothing is ever fetched. Values are plain (see `sdk.soap.decoder`):
-dictionaries, lists, text, int, Decimal, date, bytes; what the schema repeats is always a list. Sizes are bytes, times are seconds.
+dictionaries, lists, text, int, Decimal, date, bytes; what the schema repeats is always a list. Sizes are bytes, times
+are seconds.
 """
 
 from __future__ import annotations

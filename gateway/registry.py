@@ -89,6 +89,13 @@ class Instance:
     availability_every: float
     routes: Mapping[str, Sequence[Endpoint]] = field(repr=False)
 
+    async def close(self) -> None:
+        """Closes what the connector opened, then its way out."""
+        try:
+            await self.connector.close()
+        finally:
+            await self.http.close()
+
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         return self.connector.endpoints
@@ -126,8 +133,8 @@ class Registry:
         return self.instances.get(f"{connector}/{instance}")
 
     async def close(self) -> None:
-        """Closes the way out of every instance."""
-        await asyncio.gather(*(instance.http.close() for instance in self.instances.values()))
+        """Closes every instance."""
+        await asyncio.gather(*(instance.close() for instance in self.instances.values()))
 
     @classmethod
     def open(

@@ -78,6 +78,8 @@ class Declaration:
     find: str | None = None
     longest: float | None = None
     reference: str | None = None
+    key: tuple[str, ...] = ()
+    unique_forms: bool = True
     errors: Sequence[type[RelaisError] | ErrorCode] = ()
     max_body: int = MEGABYTE
     interval: float = 0.0
@@ -221,6 +223,8 @@ def create(
     find: str | None = None,
     longest: float | None = None,
     reference: str | None = None,
+    key: Sequence[str] = (),
+    unique_forms: bool = True,
     method: str = "POST",
     errors: Sequence[type[RelaisError] | ErrorCode] = (),
     max_body: int = MEGABYTE,
@@ -231,6 +235,10 @@ def create(
     reference (`find` names the method that does); `"at-most-once"` neither: never sent again without a human;
     `"at-least-once"` duplicates are harmless. `longest` is the publisher's longest processing time; `reference` names
     the body field that carries the external reference; `max_body` caps the request's size.
+
+    `key` names the body fields that together tell two requests apart (tracking number, workflow step): the delivery's
+    key when the caller sends no `Idempotency-Key`. Failing that, an equal body from the same form of a workflow engine
+    (`Publik-Caller-URL`) is the same request, unless `unique_forms=False`.
     """
     return _mark(
         Declaration(
@@ -241,6 +249,8 @@ def create(
             find=find,
             longest=longest,
             reference=reference,
+            key=tuple(key),
+            unique_forms=unique_forms,
             errors=errors,
             max_body=max_body,
         )
@@ -255,6 +265,8 @@ def update(
     find: str | None = None,
     longest: float | None = None,
     reference: str | None = None,
+    key: Sequence[str] = (),
+    unique_forms: bool = True,
     method: str = "PUT",
     errors: Sequence[type[RelaisError] | ErrorCode] = (),
     max_body: int = MEGABYTE,
@@ -269,6 +281,8 @@ def update(
             find=find,
             longest=longest,
             reference=reference,
+            key=tuple(key),
+            unique_forms=unique_forms,
             errors=errors,
             max_body=max_body,
         )
@@ -291,7 +305,8 @@ def every(interval: float, /, *, at_start: bool = False) -> Callable[[F], F]:
 class Connector(Generic[S]):
     """Base of every connector: `class Atal(Connector[Settings])`, with `name`, `title` and endpoints.
 
-    The gateway gives an instance its settings and its `http`; a connector opens and closes nothing.
+    The gateway gives an instance its settings and its `http`, and closes what it gave; what a connector opens besides
+    (a database) it closes in `close`.
     """
 
     name: ClassVar[str]
@@ -330,6 +345,9 @@ class Connector(Generic[S]):
     async def check(self) -> None:
         """One cheap read that proves address and credentials; raises one of the six errors. Override it."""
         raise NotImplementedError
+
+    async def close(self) -> None:
+        """The instance stops: closes what it opened besides `http`. Called once, after its last call."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -381,6 +399,8 @@ def _read_class(cls: type[Connector[Any]], names: Mapping[str, Any]) -> None:
             continue
         if not inspect.iscoroutinefunction(function):
             raise DeclarationError(f"Write async def {attribute}(…) in {where}: endpoints never block.")
+        if attribute in ("check", "close"):
+            raise DeclarationError(f"{where}.{attribute} is called by the gateway: give the endpoint another name.")
         if declaration.kind == "every":
             if declaration.interval <= 0 or len(inspect.signature(function).parameters) != 1:
                 raise DeclarationError(f"Write @every(seconds) on async def {attribute}(self) -> None in {where}.")

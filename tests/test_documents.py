@@ -32,7 +32,7 @@ README, INTEGRATOR, OPERATOR = (ROOT / name for name in ("README.md", "docs/inte
 _BLOCK = re.compile(
     r"(?:^\*\*`(?P<file>[^`\n]+)`\*\*\n\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
-_LINK = re.compile(r"(?<!!)\[[^\]\n]*\]\(([^)\s]+)\)")
+_LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def _blocks(document: Path) -> Iterator[tuple[str | None, str, str]]:
@@ -98,6 +98,12 @@ def test_every_decision_is_listed_and_short() -> None:
         assert path.name in listed
         assert lines[0].startswith(f"# {path.name[:4]} ")
         assert len(lines) <= 25
+
+
+def test_every_file_that_the_architecture_names_exists() -> None:
+    named = re.findall(r"`((?:sdk|gateway|connectors|contract_tests)/[\w./]*)`", (ROOT / "ARCHITECTURE.md").read_text())
+    assert len(named) > 20
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 @pytest.mark.parametrize("document", [README, INTEGRATOR, OPERATOR], ids=lambda path: path.name)

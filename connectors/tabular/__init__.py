@@ -124,6 +124,9 @@ class Tabular(Connector[Settings]):
             setting="file" if settings.file is not None else "url",
         )
 
+    async def close(self) -> None:
+        await self.table.close()
+
     async def check(self) -> None:
         """Lit la version présente du fichier, et vérifie les colonnes que citent les réglages."""
         await self.table.refresh()

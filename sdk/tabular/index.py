@@ -15,6 +15,7 @@ import re
 import sqlite3
 import sys
 import unicodedata
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -340,12 +341,14 @@ class Index:
         except BaseException:
             self._database.close()
             raise
+        # Closed at the latest when nobody holds the index any more: a connector may forget a replaced one.
+        self._close = weakref.finalize(self, self._database.close)
         self.trigrams = bool(found[0])
         self.columns = Columns(self.reading.columns)
 
     def close(self) -> None:
         """Closes the file; the index cannot be used afterwards."""
-        self._database.close()
+        self._close()
 
     def select(
         self,

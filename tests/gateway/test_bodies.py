@@ -60,7 +60,7 @@ def refused(raw: bytes) -> InvalidInput:
         (b'{"a":' * 100_000, "imbrication"),
         (b"[" * 33 + b"]" * 33, "imbrication"),
         (b"{", "ligne 1, colonne 2"),
-        (b'{"a": 1,\n}', "ligne 2, colonne 1"),
+        (b'{"a": 1\n"b"}', "ligne 2, colonne 1"),
         (b"{'a': 1}", "ligne 1"),
         (b"1 2", "ligne 1, colonne 3"),
         (b"[01]", "ligne 1"),

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from sdk import openapi as sdk_openapi
 from sdk.errors import RelaisError, Text, english
+from sdk.soap import Soap
 
 from . import app, journal
 from .demo import demo as run_demo
@@ -216,6 +217,22 @@ def demo(
     connector: ConnectorOption = None,
 ) -> None:
     raise typer.Exit(run_demo(_usable(connector), port=port, in_english=LANGUAGE == "en"))
+
+
+@commands.command(
+    help=say(
+        "Les opérations SOAP d'un WSDL, avec leurs arguments et leur réponse.",
+        "The SOAP operations of a WSDL, with their arguments and answer.",
+    )
+)
+def wsdl(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help=say("Fichier WSDL.", "WSDL file."))],
+) -> None:
+    contract = Soap(None, wsdl=file)
+    for signature in contract.operations().values():
+        print(signature)
+    for note in contract.notes:
+        print(f"# {note}")
 
 
 def main() -> None:

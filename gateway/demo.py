@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,11 @@ async def _demo(connectors: Mapping[str, type[AnyConnector]], folder: Path, port
             if (kind := simulator_of(connector)) is not None:
                 simulators[name] = kind()
                 await simulators[name].start()
-        settings = demo_settings(folder, listening.getsockname()[1], simulators)
+        bare = [name for name, kind in connectors.items() if name not in simulators and not needs_settings(kind)]
+        settings = demo_settings(folder, listening.getsockname()[1], simulators, bare)
         server = app.Server(settings, connectors)
         await server.start(listening)
-        print(_welcome(base, simulators, in_english), flush=True)
+        print(_welcome(base, simulators, bare, in_english), flush=True)
         await stopping.wait()
         print("…" if not sys.stdout.isatty() else "\n" + ("Stopping." if in_english else "Arrêt."), flush=True)
         await server.drain(grace=3.0)
@@ -53,8 +54,13 @@ async def _demo(connectors: Mapping[str, type[AnyConnector]], folder: Path, port
             await simulator.stop()
 
 
-def demo_settings(folder: Path, port: int, simulators: Mapping[str, Any]) -> GatewaySettings:
-    """One instance `demo` per simulator; whoever calls from this machine may call everything."""
+def needs_settings(kind: type[AnyConnector]) -> bool:
+    """Whether an instance cannot be made without being told something."""
+    return any(field.is_required() for field in kind.settings_model.model_fields.values())
+
+
+def demo_settings(folder: Path, port: int, simulators: Mapping[str, Any], bare: Sequence[str] = ()) -> GatewaySettings:
+    """One instance `demo` per simulator, and per connector that needs none; this machine may call everything."""
     return GatewaySettings.model_validate(
         {
             "gateway": {"listen": f"127.0.0.1:{port}", "data": str(folder)},
@@ -63,7 +69,8 @@ def demo_settings(folder: Path, port: int, simulators: Mapping[str, Any]) -> Gat
             "instances": {
                 name: {INSTANCE: {"settings": simulator.demo_settings(), "http": {"allow_http": True}}}
                 for name, simulator in simulators.items()
-            },
+            }
+            | {name: {INSTANCE: {}} for name in bare},
         }
     )
 
@@ -76,7 +83,7 @@ def _listening(port: int) -> socket.socket:
         return app.bind("127.0.0.1:0")
 
 
-def _welcome(base: str, simulators: Mapping[str, Any], in_english: bool) -> str:
+def _welcome(base: str, simulators: Mapping[str, Any], bare: Sequence[str], in_english: bool) -> str:
     lines = [
         "",
         f"Relais: {base}/" if in_english else f"Relais : {base}/",
@@ -88,5 +95,6 @@ def _welcome(base: str, simulators: Mapping[str, Any], in_english: bool) -> str:
         lines += ["", f"── {name} ── {page} ── {'simulator' if in_english else 'simulateur'} {simulator.url}"]
         for title, line in simulator.demo_lines(page):
             lines += [f"# {title}", line]
+    lines += [line for name in bare for line in ("", f"── {name} ── {base}/{name}/{INSTANCE}")]
     lines += ["", "Ctrl-C stops everything." if in_english else "Ctrl-C arrête tout."]
     return "\n".join(lines)

@@ -21,7 +21,8 @@ from sdk.errors import (
     UpstreamUnavailable,
 )
 from sdk.files import File, disposition
-from sdk.invoke import Arguments, bind, narrowed, run, with_body, without_body
+from sdk.invoke import Arguments, bind, narrowed, run, with_body, with_received, without_body
+from sdk.messages import Received
 from sdk.spec import Endpoint
 
 from . import pages
@@ -122,7 +123,7 @@ class Dispatch:
             if len(segments) < 3 or segments[2] == "openapi.json":
                 return self._page(request, client, segments, query)
             trace.connector, trace.instance, trace.endpoint = segments[0], "/".join(segments[:2]), segments[2]
-            self._access.authorize(client, *segments[:3])
+            self._access.authorize(client, segments[0], segments[1], "/".join(segments[2:]))
         if instance is None:
             raise UnknownEndpoint()
         trace.connector, trace.instance, trace.endpoint = segments[0], instance.where, segments[2]
@@ -148,10 +149,13 @@ class Dispatch:
         endpoint = match.endpoint
         assert endpoint is not None
         arguments = bind(endpoint, match.values, business_query(query))
-        if endpoint.method == "GET":
+        raw = b""
+        if endpoint.method != "GET":
+            raw = await read_body(request, min(endpoint.declaration.max_body, self._max_body))
+            trace.received = len(raw)
+        arguments = with_received(endpoint, arguments, Received(request.method, request.headers, query, raw))
+        if endpoint.body is None:
             return arguments
-        raw = await read_body(request, min(endpoint.declaration.max_body, self._max_body))
-        trace.received = len(raw)
         if not raw:
             without_body(endpoint)
             return arguments

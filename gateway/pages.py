@@ -57,7 +57,9 @@ def index(request: web.BaseRequest, instances: Sequence[Instance], watch: Watch)
 def instance(request: web.BaseRequest, chosen: Instance, watch: Watch) -> web.Response:
     """One instance: what it is, whether it is available, and each endpoint with an example to paste."""
     language = _language(request)
-    origin = f"{request.scheme}://{request.host}"
+    # Behind a front server that ends TLS the scheme is what it says; only the caller's own page depends on it.
+    scheme = request.headers.get("X-Forwarded-Proto", request.scheme)
+    origin = f"{scheme if scheme in ('http', 'https') else request.scheme}://{request.host}"
     return _html(
         page.instance(
             type(chosen.connector),
@@ -76,6 +78,5 @@ def openapi(request: web.BaseRequest, chosen: Instance) -> web.Response:
         type(chosen.connector),
         chosen.where.partition("/")[2],
         title=chosen.title,
-        server=f"{request.scheme}://{request.host}",
     )
     return web.Response(body=to_json(document), content_type="application/json")

@@ -194,13 +194,15 @@ def open_instance(
 
 
 def simulator_of(kind: type[AnyConnector]) -> type[Any] | None:
-    """The connector's simulator, by convention `<package>.simulator:SIMULATOR`; None when it ships none."""
-    name = f"{kind.__module__}.simulator"
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name in (name, kind.__module__) or name.startswith(f"{error.name}."):
-            return None
-        raise
-    simulator: type[Any] | None = getattr(module, "SIMULATOR", None)
-    return simulator
+    """The connector's simulator: `SIMULATOR` of the module `simulator` in its package; None when it ships none."""
+    package, _, _ = kind.__module__.rpartition(".")
+    for name in (f"{kind.__module__}.simulator", f"{package}.simulator" if package else "simulator"):
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise  # the simulator itself lacks something
+            continue
+        simulator: type[Any] | None = getattr(module, "SIMULATOR", None)
+        return simulator
+    return None

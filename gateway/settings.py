@@ -1,6 +1,7 @@
 """`relais.toml`: what an operator writes, read at start into frozen values.
 
     [gateway]                          where to listen, limits, data folder
+    [deliveries]                       quarantine, retention of the journal
     [egress]                           private networks the instances may reach
     [clients.NAME]                     who may call, with which credential, which endpoints
     [instances.CONNECTOR.INSTANCE]     one town's connector: settings, http
@@ -33,6 +34,7 @@ from .toml_reading import NOWHERE, Raw, Reading, Source
 
 __all__ = [
     "ClientSettings",
+    "DeliveryOptions",
     "GatewaySettings",
     "InstanceSettings",
     "Raw",
@@ -116,8 +118,11 @@ class Right(str):
     __slots__ = ()
 
     def covers(self, connector: str, instance: str, endpoint: str) -> bool:
-        """Whether this right opens that endpoint."""
-        return all(map(_fits, self.split("/", 2), (connector, instance, endpoint)))
+        """Whether this right opens that endpoint: its path below the instance, or the first segment of it."""
+        *place, wanted = self.split("/", 2)
+        return all(map(_fits, place, (connector, instance))) and (
+            _fits(wanted, endpoint.partition("/")[0]) or _fits(wanted, endpoint)
+        )
 
     def touches(self, connector: str, instance: str) -> bool:
         """Whether this right opens something of that instance."""
@@ -162,13 +167,30 @@ class GatewayOptions(Model):
     data: Path = Field(
         default=Path("relais-data"), description="Folder of what the gateway writes, relative to relais.toml"
     )
+    store: Secret | None = Field(
+        default=None, description='"postgresql://…" shared by several nodes; a SQLite file of `data` when absent'
+    )
+    keys: Path | None = Field(default=None, description="File of the encryption keys; `keys` in `data` when absent")
     deadline: float = Field(default=25.0, gt=0, lt=28, description="Seconds a call may take; w.c.s. gives up after 28")
     workers: int = Field(default=0, ge=0, le=256, description="Processes; 0 is one per core")
-    language: Literal["fr", "en"] = "fr"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     trusted_proxies: tuple[Cidr, ...] = Field(default=(), description="Whose X-Forwarded-For is believed")
     max_in_flight: int = Field(default=2000, ge=1)
     max_body: Size = Field(default=20_000_000, ge=1, description='"20MB"')
+
+
+class DeliveryOptions(Model):
+    """`[deliveries]`: how effects are journaled and followed up. Times are seconds unless the name says days."""
+
+    quarantine: float = Field(
+        default=900.0, ge=0, description="After an unknown outcome, nothing is sent again before; unless declared"
+    )
+    margin: float = Field(default=30.0, ge=0, description="Added to the longest processing time that is declared")
+    lease: float = Field(default=10.0, ge=1, description="A process not seen for so long is dead")
+    backoff: float = Field(default=5.0, gt=0, description="First pause before a follow-up is tried again, doubled")
+    tries: int = Field(default=20, ge=1, description="Follow-ups before a person is asked")
+    personal_days: float = Field(default=7.0, ge=0, description="Requests and answers are erased so long after the end")
+    kept_days: float = Field(default=30.0, ge=1, description="Keys and references are forgotten so long after the end")
 
 
 class EgressOptions(Model):
@@ -247,9 +269,22 @@ class GatewaySettings(Model):
     """All of `relais.toml`. `instances` is connector → instance → settings."""
 
     gateway: GatewayOptions = GatewayOptions()
+    deliveries: DeliveryOptions = DeliveryOptions()
     egress: EgressOptions = EgressOptions()
     clients: dict[str, ClientSettings] = Field(default_factory=dict)
     instances: dict[str, dict[str, InstanceSettings]] = Field(default_factory=dict)
+
+    @property
+    def store_url(self) -> str:
+        """Where the store is, for `Store.open`."""
+        if self.gateway.store is not None:
+            return self.gateway.store.reveal()
+        return f"sqlite:///{self.gateway.data.resolve() / 'relais.db'}"
+
+    @property
+    def keys_file(self) -> Path:
+        """Where the encryption keys are."""
+        return self.gateway.keys or self.gateway.data / "keys"
 
     def every_instance(self) -> Iterator[tuple[str, InstanceSettings]]:
         """`("connector/instance", settings)` of each, in the file's order."""
@@ -288,7 +323,8 @@ def load(path: Path | str, environ: Mapping[str, str] = os.environ) -> GatewaySe
     if settings is None or reading.faults:
         raise reading.bad_settings()
     data = source.folder / settings.gateway.data
-    return settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"data": data})})
+    keys = settings.gateway.keys and source.folder / settings.gateway.keys
+    return settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"data": data, "keys": keys})})
 
 
 def validate_settings(model: type[M], raw: Mapping[str, Any], where: str) -> M:

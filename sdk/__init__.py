@@ -1,5 +1,6 @@
 """All that a connector touches. Import names from here; the modules behind may move."""
 
+from . import xml
 from .auth import api_key, basic, bearer, oauth2_client_credentials
 from .call import current_call
 from .errors import (
@@ -16,6 +17,7 @@ from .errors import (
 from .files import File
 from .http import Http, Policy, Request, Response, Send
 from .matching import fold
+from .messages import Received
 from .model import (
     Choice,
     Feature,
@@ -34,7 +36,7 @@ from .model import (
     read,
 )
 from .rest import Rest
-from .soap import Soap, SoapFault, UsernameToken
+from .soap import NIL, Soap, SoapFault, UsernameToken
 from .spec import (
     DAY,
     HOUR,
@@ -49,7 +51,7 @@ from .spec import (
     get,
     update,
 )
-from .tabular import Table, TableOptions
+from .tabular import Table, TableOptions, UrlSource
 from .values import csv_choices, rest_get, rest_post
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "HOUR",
     "MEGABYTE",
     "MINUTE",
+    "NIL",
     "Choice",
     "Connector",
     "DeclarationError",
@@ -79,6 +82,7 @@ __all__ = [
     "Policy",
     "Progress",
     "Receipt",
+    "Received",
     "Rejected",
     "RelaisError",
     "Request",
@@ -94,6 +98,7 @@ __all__ = [
     "Text",
     "UpstreamInvalid",
     "UpstreamUnavailable",
+    "UrlSource",
     "UsernameToken",
     "api_key",
     "basic",
@@ -110,4 +115,5 @@ __all__ = [
     "rest_get",
     "rest_post",
     "update",
+    "xml",
 ]

@@ -22,7 +22,8 @@ class Call:
 
     `repeatable` is True where running it twice changes nothing upstream (every `@get`); the sending layer repeats
     nothing else. `effect_sent` becomes True once a request with an effect may have reached the publisher without a
-    clear answer since: from then on a failure is an unknown outcome, not a failure.
+    clear answer since: from then on a failure is an unknown outcome, not a failure. `reference` is our short name for
+    what an effect creates: written into a field the publisher can be searched by, it is what `find` gets back.
     """
 
     request_id: str
@@ -30,6 +31,7 @@ class Call:
     repeatable: bool = True
     clock: Callable[[], float] = time.monotonic
     effect_sent: bool = False
+    reference: str = ""
     exchanges: int = 0
     upstream_seconds: float = 0.0
     notes: dict[str, object] = field(default_factory=dict)

@@ -26,8 +26,8 @@ def success(data: bytes, contract: Contract = "data") -> bytes:
     if contract == "places":
         return data
     if contract == "map":
-        return b'{"err":0,' + data[1:]
-    return b'{"err":0,"data":' + data + b"}"
+        return b'{"err":0,' + data[1:] + b"\n"
+    return b'{"err":0,"data":' + data + b"}\n"
 
 
 def failure(error: RelaisError, *, request_id: str, in_english: bool = False) -> bytes:
@@ -37,7 +37,7 @@ def failure(error: RelaisError, *, request_id: str, in_english: bool = False) ->
         "err": 1,
         "err_class": type(error).__name__,
         "err_desc": say(error.message),
-        "data": None,
+        "data": error.data,
         "err_origin": error.origin,
         "request_id": request_id,
     }
@@ -45,7 +45,7 @@ def failure(error: RelaisError, *, request_id: str, in_english: bool = False) ->
         body["err_code"] = error.code
     if isinstance(error, InvalidInput) and error.fields:
         body["errors"] = {name: [say(sentence) for sentence in said] for name, said in error.fields.items()}
-    return to_json(body)
+    return to_json(body) + b"\n"
 
 
 def to_data(value: Any) -> bytes:

@@ -45,6 +45,7 @@ class RelaisError(Exception):
     status: ClassVar[int] = 500
     file_status: ClassVar[int | None] = None
     origin: ClassVar[str] = "gateway"
+    data: Mapping[str, object] | None = None  # what the answer's `data` tells of a failure, as a rule nothing
 
     def __init__(
         self,

@@ -108,7 +108,8 @@ class Http:
     """The way to one publisher. `instance` is "payfip/demo"; `folder` is a private place whose content can be rebuilt.
 
     `certificate_end(url)` connects without sending and gives when the publisher's certificate ends (seconds since 1970,
-    None without TLS). Tests and replays build one over any `Send`: `Http(send)`.
+    None without TLS). `egress` says which addresses may be reached, for what does not speak HTTP (a database); None
+    where nothing may. Tests and replays build one over any `Send`: `Http(send)`.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Http:
         state: Callable[[], HttpState] = _no_state,
         close: Callable[[], Awaitable[None]] = _nothing,
         certificate_end: Callable[[str], Awaitable[float | None]] = _no_certificate,
+        egress: Egress | None = None,
     ) -> None:
         self.send = send
         self.instance = instance
@@ -129,13 +131,24 @@ class Http:
         self.state = state
         self.close = close
         self.certificate_end = certificate_end
+        self.egress = egress
+        self._bare = send
+        self._around: tuple[Policy, ...] = ()
 
     def using(self, *policies: Policy) -> Http:
         """The same way with policies around it, the first one outermost: `http.using(basic("relais", password))`."""
-        send = self.send
-        for policy in reversed(policies):
-            send = policy(send)
-        return Http(
+        return self._made(_wrapped(self.send, policies), self._bare, (*policies, *self._around))
+
+    def beneath(self, *policies: Policy) -> Http:
+        """The same way with policies that see every attempt, repetitions included: what counts or paces what is sent.
+
+        Call it before `using`: a policy that keeps something (a token) would be made again.
+        """
+        bare = _wrapped(self._bare, policies)
+        return self._made(_wrapped(bare, self._around), bare, self._around)
+
+    def _made(self, send: Send, bare: Send, around: tuple[Policy, ...]) -> Http:
+        made = Http(
             send,
             instance=self.instance,
             folder=self.folder,
@@ -143,7 +156,10 @@ class Http:
             state=self.state,
             close=self.close,
             certificate_end=self.certificate_end,
+            egress=self.egress,
         )
+        made._bare, made._around = bare, around
+        return made
 
     async def request(
         self,
@@ -226,6 +242,12 @@ class Http:
         return await self.request("DELETE", url, **options)
 
 
+def _wrapped(send: Send, policies: Sequence[Policy]) -> Send:
+    for policy in reversed(policies):
+        send = policy(send)
+    return send
+
+
 def open_http(
     instance: str,
     options: HttpOptions,
@@ -293,6 +315,7 @@ def open_http(
         state=state,
         close=wire.close,
         certificate_end=wire.reach,
+        egress=egress,
     )
     return plain.using(*policies)
 

@@ -13,6 +13,7 @@ import pydantic
 
 from . import matching
 from .errors import InvalidInput, Text, UpstreamInvalid, english
+from .messages import Received
 from .model import faults, invalid_input
 from .spec import Connector, Endpoint
 
@@ -68,6 +69,13 @@ def without_body(endpoint: Endpoint) -> None:
     """Refuses an empty body where the endpoint needs one."""
     if endpoint.body is not None and endpoint.body_required:
         raise InvalidInput(Text("Le corps de la requête est vide.", en="The request body is empty."))
+
+
+def with_received(endpoint: Endpoint, arguments: Arguments, received: Received) -> Arguments:
+    """Adds the call as it came, where the endpoint asks for it."""
+    if endpoint.received is None:
+        return arguments
+    return Arguments(arguments.keywords | {endpoint.received: received}, arguments.q, arguments.only)
 
 
 async def run(connector: Connector[Any], endpoint: Endpoint, keywords: Mapping[str, Any]) -> Any:

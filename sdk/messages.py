@@ -118,6 +118,19 @@ class Response:
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A publisher's call as it came, for a `@callback` that must verify it: a parameter of this type receives it.
+
+    `headers` are case-insensitive; `query` is still encoded; `body` is raw.
+    """
+
+    method: str
+    headers: Mapping[str, str] = field(repr=False)
+    query: str = field(repr=False)
+    body: bytes = field(repr=False)
+
+
 Send = Callable[[Request], Awaitable[Response]]
 Policy = Callable[[Send], Send]
 

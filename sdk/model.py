@@ -11,7 +11,7 @@ import types
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 import nh3
@@ -129,6 +129,10 @@ class Row(Model):
 
     model_config = ConfigDict(extra="allow")
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **columns: Any) -> None: ...
+
 
 class Choice(Model):
     """An item of a form's list. `id` is unique in the list; extra members become form variables.
@@ -141,6 +145,10 @@ class Choice(Model):
     id: str = Field(min_length=1, description="Identifier, unique in the list")
     text: str = Field(description="Label shown in the form")
     disabled: bool = Field(default=False, description="Shown but not selectable", exclude_if=lambda value: not value)
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, id: str, text: str, **more: Any) -> None: ...
 
 
 class Hit(Model):

@@ -21,6 +21,7 @@ from .messages import Request, Response, Send
 from .spec import Connector
 from .testing import Instance, instance
 
+_SECURITY = "{http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd}Security"
 _SEPARATOR = "\n###\n"
 _KEPT_HEADERS = {"content-type", "soapaction", "accept"}
 """Of a request's headers, those worth keeping: the others carry credentials or change at each call."""
@@ -88,8 +89,9 @@ async def record(
 ) -> None:
     """Calls an endpoint against the real publisher (or its simulator) and writes the case.
 
-    Credentials in headers are left out; bodies are written as they are: use invented people. `settings` are those to
-    replay with, without secrets.
+    Credentials in HTTP headers and WS-Security headers are left out; the rest of the bodies is written as it is: use
+    invented people. `settings` are those to replay with, without secrets. To open an instance on the real publisher:
+    `async with sdk.testing.connected(Connector, settings) as played`.
     """
     exchanges: list[tuple[Request, Response]] = []
     http = played.connector.http
@@ -138,10 +140,20 @@ def _parsed(message: str) -> tuple[list[str], dict[str, str], bytes]:
     return first.split(" ")[:2], headers, body.encode()
 
 
+def _without_security(body: bytes) -> str:
+    """A body as text; of a SOAP envelope, without its credentials."""
+    if not body.lstrip().startswith(b"<") or b"Security" not in body:
+        return body.decode()
+    tree = xml.parse(body)
+    for node in [node for node in tree.iter() if node.tag == _SECURITY]:
+        node.getparent().remove(node)
+    return xml.serialize(tree).decode()
+
+
 def _written(request: Request, response: Response) -> str:
     sent = "\n".join(f"{name}: {value}" for name, value in request.headers.items() if name.lower() in _KEPT_HEADERS)
     kind = response.headers.get("Content-Type", "application/octet-stream")
-    asked = f"{request.method} {request.url}\n{sent}\n\n{(request.body or b'').decode()}"
+    asked = f"{request.method} {request.url}\n{sent}\n\n{_without_security(request.body or b'')}"
     return f"{asked}{_SEPARATOR}HTTP/1.1 {response.status}\nContent-Type: {kind}\n\n{response.text()}"
 
 
@@ -156,5 +168,5 @@ def _comparable(body: bytes | None) -> Any:
 
 def _shape(node: Any) -> Any:
     """An element whatever its prefixes and its layout."""
-    children = [_shape(child) for child in node if isinstance(child.tag, str)]
+    children = [_shape(child) for child in node if isinstance(child.tag, str) and child.tag != _SECURITY]
     return node.tag, sorted(node.attrib.items()), (node.text or "").strip(), children

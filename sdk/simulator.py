@@ -87,7 +87,8 @@ class SoapCall:
 
 @dataclass(frozen=True, slots=True)
 class SimRequest:
-    """What a simulator received. `params` are the placeholders of the route; repeated query names keep the last."""
+    """What a simulator received. `params` are the placeholders of the route; `query` keeps the last of repeated names,
+    `pairs` has them all, in order."""
 
     method: str
     path: str
@@ -95,6 +96,7 @@ class SimRequest:
     headers: Mapping[str, str]
     body: bytes
     params: Mapping[str, str] = field(default_factory=dict)
+    pairs: tuple[tuple[str, str], ...] = ()
 
     def text(self) -> str:
         """The body read as UTF-8."""
@@ -349,6 +351,7 @@ class Simulator:
                 request.headers,
                 await request.read(),
                 dict(request.match_info),
+                tuple(request.query.items()),
             )
             fault = None if request.path.startswith("/_simulator") else self.faults.draw(request.path)
             if fault is None:

@@ -23,6 +23,7 @@ import pydantic
 from pydantic import TypeAdapter
 
 from .errors import RelaisError
+from .messages import Received
 from .model import Choice, FeatureCollection, File, Geocoded, Hit, Invoice, Model, Progress
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class Endpoint:
     parameters: tuple[Parameter, ...]
     arguments: type[Model]
     open_parameters: str | None
+    received: str | None
     body: Any
     body_argument: str | None
     body_required: bool
@@ -240,6 +242,8 @@ def create(
     key when the caller sends no `Idempotency-Key`. Failing that, an equal body from the same form of a workflow engine
     (`Publik-Caller-URL`) is the same request, unless `unique_forms=False`.
     """
+    if callable(path):  # written without parentheses: refused with the class, since `delivery` is missing
+        return _mark(Declaration("create", None, method))(path)
     return _mark(
         Declaration(
             "create",
@@ -289,8 +293,17 @@ def update(
     )
 
 
-def callback(path: str | None = None, /, *, method: str = "POST", max_body: int = MEGABYTE) -> Callable[[F], F]:
-    """An endpoint the publisher calls, without a caller's account: the method must itself verify what it is told."""
+@typing.overload
+def callback(path: F, /) -> F: ...
+@typing.overload
+def callback(path: str | None = None, /, *, method: str = "POST", max_body: int = ...) -> Callable[[F], F]: ...
+def callback(path: Any = None, /, *, method: str = "POST", max_body: int = MEGABYTE) -> Any:
+    """An endpoint the publisher calls, without a caller's account: the method must itself verify what it is told.
+
+    It takes a model (form or JSON), or a parameter of type `Received`: headers and raw body, to check a signature.
+    """
+    if callable(path):
+        return _mark(Declaration("callback", None, method))(path)
     return _mark(Declaration("callback", path, method, max_body=max_body))
 
 
@@ -444,7 +457,7 @@ def _read_endpoint(
     placeholders = {s[1:-1] for s in segments if s.startswith("{")}
     fields: dict[str, Any] = {}
     parameters: list[Parameter] = []
-    open_parameters = body = body_argument = None
+    open_parameters = body = body_argument = received = None
     body_required = False
     for argument in list(inspect.signature(function).parameters.values())[1:]:
         hint = hints.get(argument.name)
@@ -455,6 +468,11 @@ def _read_endpoint(
             continue
         if argument.kind is argument.VAR_POSITIONAL or hint is None:
             raise DeclarationError(f"{where}: give {argument.name} a type: it says how the value is read and refused.")
+        if hint is Received:
+            if kind != "callback":
+                raise DeclarationError(f"{where}: only a @callback takes the call as received; remove {argument.name}.")
+            received = argument.name
+            continue
         required = argument.default is argument.empty
         wire = argument.name.rstrip("_")
         if _is_body(hint):
@@ -492,6 +510,7 @@ def _read_endpoint(
         parameters=tuple(parameters),
         arguments=arguments,
         open_parameters=open_parameters,
+        received=received,
         body=body,
         body_argument=body_argument,
         body_required=body_required,

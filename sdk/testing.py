@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import json as jsonlib
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+from urllib.parse import urlencode
 
 import pydantic
+from multidict import CIMultiDict
 
 from . import envelope
 from .call import new_call, serving
@@ -28,12 +30,12 @@ from .egress import Egress, hosts_of
 from .errors import RelaisError
 from .files import File
 from .http import Http, HttpOptions, open_http
-from .invoke import Arguments, bind, narrowed, run, with_body, without_body
-from .messages import Request, Response, Send
+from .invoke import Arguments, bind, narrowed, run, with_body, with_received, without_body
+from .messages import Received, Request, Response, Send
 from .simulator import Simulator
 from .spec import Connector, Endpoint
 
-__all__ = ["Answer", "Instance", "Request", "Response", "answer", "instance", "simulated"]
+__all__ = ["Answer", "Instance", "Request", "Response", "answer", "connected", "instance", "simulated"]
 
 C = TypeVar("C", bound=Connector[Any])
 
@@ -92,8 +94,19 @@ class Instance(Generic[C]):
         """A creation or a callback, `body` being plain JSON data."""
         return await self.call("POST", path, query=query, body=body)
 
-    async def call(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None) -> Answer:
-        """Any declared method. Deadlines, access and cache are the gateway's and are not played here."""
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Any declared method. Deadlines, access and cache are the gateway's and are not played here.
+
+        `body` is plain JSON data, or bytes for a callback that takes the call as `Received`, with its `headers`.
+        """
         endpoint, values = self._find(method, path)
         pairs = [
             (name, str(item))
@@ -103,7 +116,10 @@ class Instance(Generic[C]):
         call = new_call(repeatable=endpoint.kind == "read")
         with serving(call):
             try:
-                arguments = self._arguments(endpoint, values, pairs, body)
+                arguments = self._arguments(endpoint, values, pairs, None if isinstance(body, bytes) else body)
+                raw = body if isinstance(body, bytes) else b"" if body is None else jsonlib.dumps(body).encode()
+                came = Received(method, CIMultiDict(headers or {}), urlencode(pairs), raw)
+                arguments = with_received(endpoint, arguments, came)
                 value = await run(self.connector, endpoint, arguments.keywords)
             except RelaisError as error:
                 is_file = endpoint.result.contract == "file" and error.file_status is not None
@@ -161,19 +177,42 @@ async def simulated(
     connector: type[C], simulator: Simulator, settings: Mapping[str, Any] | None = None, **http: Any
 ) -> AsyncIterator[Instance[C]]:
     """A connector in front of its simulator, over real connections; `settings` override the simulator's sample ones."""
+    async with (
+        simulator,
+        connected(
+            connector,
+            {**simulator.demo_settings(), **(settings or {})},
+            private=("127.0.0.0/8",),
+            **{"allow_http": True, **http},
+        ) as played,
+    ):
+        yield played
+
+
+@asynccontextmanager
+async def connected(
+    connector: type[C], settings: Mapping[str, Any], *, private: Sequence[str] = (), **http: Any
+) -> AsyncIterator[Instance[C]]:
+    """A connector on the publisher its settings name, over real connections: for recording samples, by hand.
+
+    `private` opens networks (CIDR) as `[egress] private` does; `http` is the instance's `http` table.
+    """
     with tempfile.TemporaryDirectory(prefix="relais-test-") as folder:
-        async with simulator:
-            chosen = _settings(connector, {**simulator.demo_settings(), **(settings or {})})
-            way = open_http(
-                f"{connector.name}/test",
-                HttpOptions.model_validate({"allow_http": True, **http}),
-                egress=Egress(hosts=hosts_of(chosen), private=("127.0.0.0/8",)),
-                folder=Path(folder),
-            )
+        chosen = _settings(connector, settings)
+        way = open_http(
+            f"{connector.name}/test",
+            HttpOptions.model_validate(http),
+            egress=Egress(hosts=hosts_of(chosen), private=tuple(private)),
+            folder=Path(folder),
+        )
+        try:
+            played = connector(chosen, way)
             try:
-                yield Instance(connector(chosen, way))
+                yield Instance(played)
             finally:
-                await way.close()
+                await played.close()
+        finally:
+            await way.close()
 
 
 def _settings(connector: type[Connector[Any]], given: Mapping[str, Any]) -> Any:

@@ -170,7 +170,12 @@ def _one(model: Any, data: Any, fields: Mapping[str, str]) -> Any:
     if not isinstance(data, dict):
         raise UpstreamInvalid(_NOT_AGREED, detail=f"an object was expected, not {type(data).__name__}")
     named = {name: data[name] for name in model.model_fields if name in data}
-    named |= {name: _member(data, source) for name, source in fields.items()}
+    for name, source in fields.items():
+        try:
+            named[name] = _member(data, source)
+        except UpstreamInvalid:
+            if name not in model.model_fields or model.model_fields[name].is_required():
+                raise
     return read(model, named) if set(fields) <= set(model.model_fields) else model.model_validate(named)
 
 

@@ -65,6 +65,7 @@ class Soap:
       (`{"P5": lambda fault: Rejected("…", code="P5"), "P1": NotFound}`), or one function `fault → error or None`.
       A fault it does not name is `UpstreamInvalid`.
     - `check`: called with each value; raises the error a publisher reports inside a normal answer.
+    - `unprocessed`: HTTP statuses by which the publisher documents that it executed nothing (401, 503…).
     - `strict=False` keeps as text a value that is not of its declared type, and ignores undeclared elements.
 
     Raises `Misconfigured` when the WSDL cannot be used. It reads files: build it where connectors are built.
@@ -85,10 +86,12 @@ class Soap:
         faults: Mapping[str, FaultReader | type[RelaisError]] | FaultReader | None = None,
         check: Callable[[Any], None] | None = None,
         strict: bool = True,
+        unprocessed: Collection[int] = (),
         max_bytes: int | None = None,
         timeout: float | None = None,
     ) -> None:
         self._http = http
+        self._unprocessed = frozenset(unprocessed)
         self._contract = grammar.load(wsdl, locations, strict=strict)
         self._operations = self._contract.operations(service, port)
         self._address = self._contract.address(service, port) if address is None else address
@@ -115,6 +118,7 @@ class Soap:
         operation: str,
         /,
         *positional: Any,
+        args: Mapping[str, Any] | None = None,
         repeatable: bool | None = None,
         soap_headers: Mapping[str, Any] | None = None,
         check: Callable[[Any], None] | None = None,
@@ -122,16 +126,16 @@ class Soap:
         timeout: float | None = None,
         **named: Any,
     ) -> Any:
-        """Calls an operation, its arguments by name or in the WSDL's order; names with hyphens as `**{"param-1": …}`.
+        """Calls an operation, its arguments by name or in the WSDL's order; any name at all in `args={"param-1": …}`.
 
         Structures are dictionaries (or models), files are bytes (or `File`); None leaves an argument out, `NIL` sends
-        it empty and nil; `{"xsi:type": "Name", …}` chooses a derived type. An argument that has the name of an option
-        below (`timeout`, `check`…) goes by position. The value comes without its wrappers: see
+        it empty and nil; `{"xsi:type": "Name", …}` chooses a derived type. The value comes without its wrappers: see
         `sdk.soap.decoder.decode`. `max_bytes` above 10 MB also allows a single text that large (a file in base64).
         """
         answer = await self.exchange(
             operation,
             *positional,
+            args=args,
             repeatable=repeatable,
             soap_headers=soap_headers,
             check=check,
@@ -146,6 +150,7 @@ class Soap:
         operation: str,
         /,
         *positional: Any,
+        args: Mapping[str, Any] | None = None,
         repeatable: bool | None = None,
         soap_headers: Mapping[str, Any] | None = None,
         check: Callable[[Any], None] | None = None,
@@ -157,6 +162,7 @@ class Soap:
         if self._http is None:
             raise RuntimeError("this Soap was built without an Http: it encodes and decodes, it does not call")
         found = self.operation(operation)
+        named = {**(args or {}), **named}
         limit = max_bytes or self._max_bytes or self._http.max_bytes
         if _weight([positional, named]) > HEAVY:
             body = await asyncio.to_thread(self._encoded, found, positional, named, soap_headers)
@@ -270,7 +276,7 @@ class Soap:
         if operation.one_way and 200 <= status < 300:
             return False
         if status >= 400:
-            raise _by_status(response)
+            raise self._refused(response)
         raise invalid(f"status {status} with an empty body")
 
     def _read(self, operation: Operation, response: Response, limit: int) -> Answer | None:
@@ -287,8 +293,15 @@ class Soap:
         if answer is not None and answer.fault is not None:
             raise self._meaning(answer.fault, response)
         if response.status >= 400 or answer is None:
-            raise _by_status(response)
+            raise self._refused(response)
         return answer
+
+    def _refused(self, response: Response) -> RelaisError:
+        """What a status without SOAP means."""
+        error = _by_status(response)
+        if response.status in self._unprocessed:
+            error.processed = False
+        return error
 
     def _meaning(self, fault: SoapFault, response: Response) -> RelaisError:
         """The author's word first; what is known of HTTP and WS-Security next; else the contract is broken."""
@@ -303,9 +316,11 @@ class Soap:
                 if error is not None:
                     return error
         if fault.code in _REFUSED_SECURITY or fault.faultcode in _REFUSED_SECURITY or response.status in (401, 403):
-            return _credentials(f"fault {_shown(fault)}, status {response.status}")
+            error = _credentials(f"fault {_shown(fault)}, status {response.status}")
+            error.processed = False if response.status in self._unprocessed else None
+            return error
         if response.status in _UNAVAILABLE:
-            return _by_status(response)
+            return self._refused(response)
         return UpstreamInvalid(
             Text(
                 "Le logiciel de l'éditeur a répondu par une erreur que le connecteur ne connaît pas.",

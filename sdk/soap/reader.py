@@ -242,7 +242,11 @@ class Loader:
         if known is not None:
             return known
         if urlsplit(url).scheme or url.startswith(("//", "\\")):
-            raise self._missing(url)
+            # A copy saved under its own name stands for the address it was saved from.
+            beside = self.folder / Path(urlsplit(url).path).name
+            if urlsplit(url).query or not beside.is_file():
+                raise self._missing(url)
+            return self._file(beside, url)
         path = Path(url)
         if not path.resolve().is_relative_to(self.folder):
             raise refused(

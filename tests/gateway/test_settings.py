@@ -22,7 +22,6 @@ admin_listen = "127.0.0.1:9090"
 data = "data"
 deadline = 20
 workers = 2
-language = "en"
 log_level = "debug"
 trusted_proxies = ["192.0.2.1"]
 max_in_flight = 10
@@ -154,7 +153,7 @@ CLIENT = '[clients.wcs]\nbasic = { username = "u", password = "p" }\nrights = []
         ('[gateway]\nlisten = "::1:99999999"', "is not"),
         ('[gateway]\nmax_body = "lots"', 'relais.toml, line 2, gateway.max_body: is not a size: write "20MB"'),
         ("[gateway]\nmax_body = true", "is not a size"),
-        ('[gateway]\nlanguage = "de"', "relais.toml, line 2, gateway.language: must be 'fr' or 'en'"),
+        ('[gateway]\nlog_level = "loud"', "relais.toml, line 2, gateway.log_level: must be 'debug', 'info', 'warning' or 'error'"),
         (
             '[egress]\nprivate = [\n  "10.0.0.0/8",\n  "10.0.0.1/8"]',
             "line 2, egress.private.1: is not an address or a network",
@@ -219,7 +218,7 @@ def test_faults_are_told_in_french_first(tmp_path: Path) -> None:
     "text",
     [
         "[clients.wcs]\nbasic = {username = 'canary', password = 'canary', extra = 'canary'}\nrights = ['canary']",
-        "[gateway]\ndeadline = 'canary'\nlisten = 'canary'\nlanguage = 'canary'\nmax_body = 'canary'",
+        "[gateway]\ndeadline = 'canary'\nlisten = 'canary'\nmax_body = 'canary'",
         "[egress]\nprivate = ['canary']\n",
         "[clients.a]\napi_key = 'canary'\nrights = []\nip = 'canary'",
     ],

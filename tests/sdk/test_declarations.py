@@ -21,10 +21,13 @@ from sdk import (
     Model,
     Progress,
     Receipt,
+    Received,
+    Row,
     callback,
     create,
     every,
     get,
+    testing,
     update,
 )
 
@@ -202,6 +205,15 @@ def _no_delivery() -> dict[str, Any]:
     return {"one": one}
 
 
+def _no_parentheses() -> dict[str, Any]:
+    @create
+    async def one(self: Any, request: Request) -> Receipt:
+        """One."""
+        raise NotImplementedError
+
+    return {"one": one}
+
+
 def _reconcilable_without_find() -> dict[str, Any]:
     @create(delivery="reconcilable")
     async def one(self: Any, request: Request) -> Receipt:
@@ -286,6 +298,7 @@ def _bad_schedule() -> dict[str, Any]:
         (_untyped, "give number a type"),
         (_strange_type, "a query cannot carry"),
         (_no_delivery, 'write delivery="…"'),
+        (_no_parentheses, 'write delivery="…"'),
         (_reconcilable_without_find, 'write find="…"'),
         (_missing_placeholder, "the path names {number}"),
         (_bad_path, "must start with a name"),
@@ -357,3 +370,29 @@ def test_a_parameter_may_bear_the_name_of_a_python_word_or_of_a_library_attribut
         return []
 
     assert [p.name for p in declared({"one": one}).endpoints[0].parameters] == ["from", "json"]
+
+
+async def test_a_callback_may_take_the_call_as_it_came() -> None:
+    class Bell(Connector[Settings]):
+        """Bell."""
+
+        name, title = "bell", "Cloche"
+
+        @callback
+        async def rung(self, came: Received) -> Row:
+            """Rung."""
+            return Row(signature=came.headers["x-signature"], size=len(came.body))
+
+    bell = testing.instance(Bell, {})
+    answer = await bell.call("POST", "rung", body=b"\x00raw", headers={"X-Signature": "s"})
+    assert answer.data == {"signature": "s", "size": 4}
+
+
+def test_only_a_callback_takes_the_call_as_it_came() -> None:
+    @get
+    async def one(self: Any, came: Received) -> list[Choice]:
+        """One."""
+        return []
+
+    with pytest.raises(DeclarationError, match="only a @callback"):
+        declared({"one": one})

@@ -28,6 +28,9 @@ class Text(str):
         self.en = en
         return self
 
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, str]]:
+        return (str(self),), {"en": self.en}  # so that a copied schema keeps its English
+
 
 def english(text: str) -> str:
     """The English of a `Text`; a plain string is the same in both languages."""

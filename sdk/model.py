@@ -306,7 +306,8 @@ def faults(error: pydantic.ValidationError, *, skip: int = 0) -> dict[str, list[
         context = {key: str(value) for key, value in item.get("ctx", {}).items() if key != "error"}
         if item["type"] in _SENTENCES:
             french, english = _SENTENCES[item["type"]]
-            sentence = Text(french.format(**context), en=english.format(**context))
+            in_french = {key: value.replace("' or '", "' ou '") for key, value in context.items()}
+            sentence = Text(french.format(**in_french), en=english.format(**context))
         elif item["type"] == "value_error":
             cause = item["ctx"]["error"]
             said = cause.args[0] if cause.args else ""

@@ -167,8 +167,7 @@ def _parameters(endpoint: Endpoint, arguments: Mapping[str, Any]) -> Sequence[di
             "required": parameter.place == "path" or parameter.required,
             "schema": {key: value for key, value in schema.items() if key not in ("description", "title")},
         }
-        supplied = _SUPPLIED.get(parameter.name, "") if endpoint.searchable else ""
-        if text := schema.get("description", supplied):
+        if text := schema.get("description"):
             described["description"] = text
         listed.append(described)
     if endpoint.searchable:

@@ -55,7 +55,7 @@ def instance(
     """The page of `connector/instance`; `origin` starts the lines to paste, `state` has state, text, reason."""
     fr = language == "fr"
     described = document(connector, where.partition("/")[2])
-    endpoints = [_endpoint(e, described["paths"][f"/{where}/{e.path}"], where, origin, fr) for e in connector.endpoints]
+    endpoints = [_endpoint(e, described, where, origin, fr) for e in connector.endpoints]
     return _environment.get_template("instance.html").render(
         connector=connector,
         about=connector.about if fr or not connector.english else connector.english,
@@ -68,7 +68,8 @@ def instance(
     )
 
 
-def _endpoint(endpoint: Endpoint, path: Mapping[str, Any], where: str, origin: str, fr: bool) -> dict[str, Any]:
+def _endpoint(endpoint: Endpoint, described: Mapping[str, Any], where: str, origin: str, fr: bool) -> dict[str, Any]:
+    path = described["paths"][f"/{where}/{endpoint.path}"]
     operation = path[endpoint.method.lower()]
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     answer = operation["responses"]["200"]["content"].get("application/json", {})
@@ -91,6 +92,7 @@ def _endpoint(endpoint: Endpoint, path: Mapping[str, Any], where: str, origin: s
         ],
         "line": paste(endpoint, operation, f"{origin}/{where}"),
         "body": _pretty(body["example"]) if body else "",
+        "fields": _fields(body["schema"], described["components"]["schemas"], fr) if body else [],
         "answer": _pretty(answer["example"]) if answer else "",
     }
 
@@ -109,6 +111,38 @@ def _parameter(parameter: Mapping[str, Any], fr: bool) -> dict[str, Any]:
         "type": _type(parameter["schema"]),
         "description": text if fr else english(text),
     }
+
+
+def _fields(
+    schema: Mapping[str, Any], known: Mapping[str, Any], fr: bool, prefix: str = "", depth: int = 0
+) -> list[dict[str, Any]]:
+    """Every field of a body, those of its objects by path: `contact/email`, `lines/0/amount`."""
+    schema = _settled(schema, known)
+    if schema.get("type") == "array":
+        return _fields(schema["items"], known, fr, f"{prefix}0/", depth + 1) if depth < 5 else []
+    listed = []
+    for name, field in schema.get("properties", {}).items():
+        inner = _settled(field, known)
+        below = _fields(inner, known, fr, f"{prefix}{name}/", depth + 1) if depth < 5 else []
+        text = field.get("description", inner.get("description", ""))
+        listed.append(
+            {
+                "name": prefix + name,
+                "required": name in schema.get("required", ()),
+                "type": _type(inner),
+                "description": text if fr else english(text),
+            }
+        )
+        listed += below if inner.get("title") != "File" else []
+    return listed
+
+
+def _settled(schema: Mapping[str, Any], known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema behind a reference, or behind the one member of a union that is not null."""
+    options = [option for option in schema.get("anyOf", ()) if option.get("type") != "null"]
+    if len(options) == 1:
+        schema = options[0]
+    return known.get(schema["$ref"].rpartition("/")[2], {}) if "$ref" in schema else schema
 
 
 def _type(schema: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json as jsonlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -90,8 +90,8 @@ async def record(
     """Calls an endpoint against the real publisher (or its simulator) and writes the case.
 
     Credentials in HTTP headers and WS-Security headers are left out; the rest of the bodies is written as it is: use
-    invented people. `settings` are those to replay with, without secrets. To open an instance on the real publisher:
-    `async with sdk.testing.connected(Connector, settings) as played`.
+    invented people. `settings` are those to replay with, without secrets; addresses that differ are replaced. To open
+    an instance on the real publisher: `async with sdk.testing.connected(Connector, settings) as played`.
     """
     exchanges: list[tuple[Request, Response]] = []
     http = played.connector.http
@@ -107,10 +107,24 @@ async def record(
         found = await played.call(method, path, query=query, body=body)
     finally:
         http.send = inner
+    exchanges = [_moved(each, played.connector.settings, settings) for each in exchanges]
     call = {"method": method, "path": path, "settings": dict(settings)}
     call |= {name: value for name, value in (("query", query), ("body", body)) if value is not None}
     answer = {name: value for name, value in found.body.items() if name != "request_id"}
     _write(folder, call, answer, exchanges)
+
+
+def _moved(exchange: tuple[Request, Response], here: Any, there: Mapping[str, Any]) -> tuple[Request, Response]:
+    """The exchange as if the publisher were where `there` says: a simulator's port must not be in a recording."""
+    request, response = exchange
+    url, sent, came = request.url, request.body, response.body
+    for name, target in there.items():
+        source = getattr(here, name, None)
+        if isinstance(source, str) and isinstance(target, str) and source.startswith("http") and source != target:
+            url = url.replace(source, target)
+            sent = None if sent is None else sent.replace(source.encode(), target.encode())
+            came = came.replace(source.encode(), target.encode())
+    return replace(request, url=url, body=sent), replace(response, body=came)
 
 
 def _write(folder: Path, call: Any, answer: Any, exchanges: list[tuple[Request, Response]]) -> None:

@@ -176,6 +176,9 @@ class EndpointValue:
         """The declared method; `attribute` is the name the value was given in the class body."""
         raise NotImplementedError
 
+    def verify(self, connector: type[Connector[Any]]) -> None:
+        """Refuses, when the class is defined, what the value cannot work with. Raises `DeclarationError`."""
+
 
 # --- decorators -------------------------------------------------------------------------------------------------------
 
@@ -372,6 +375,7 @@ def _read_class(cls: type[Connector[Any]], names: Mapping[str, Any]) -> None:
     where = cls.__name__
     for attribute, value in list(vars(cls).items()):
         if isinstance(value, EndpointValue):
+            value.verify(cls)
             setattr(cls, attribute, value.method(attribute))
     settings = next(
         (

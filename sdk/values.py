@@ -66,6 +66,9 @@ class _Csv(EndpointValue):
     text: str
     options: TableOptions = field(default_factory=TableOptions)
 
+    def verify(self, connector: type[Connector[Any]]) -> None:
+        connector.file(self.file)
+
     def method(self, attribute: str) -> Callable[..., Awaitable[Any]]:
         async def call(connector: Connector[Any], q: str | None = None, id: str | None = None) -> list[Choice]:
             tables: dict[str, Table] = connector.__dict__.setdefault("_tables", {})

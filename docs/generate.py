@@ -55,7 +55,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     ),
     "Talking to the publisher": ("Http", "Request", "Response", "Send", "Policy", "Rest", "current_call"),
     "Proving who we are": ("basic", "bearer", "api_key", "oauth2_client_credentials"),
-    "SOAP": ("Soap", "SoapFault", "UsernameToken"),
+    "SOAP": ("Soap", "SoapFault", "UsernameToken", "NIL"),
     "Tables": ("Table", "TableOptions", "fold"),
 }
 """Where each name is shown. One that is in no subject is shown under the last title."""
@@ -276,11 +276,15 @@ def described(name: str, value: Any, where: str, level: int = 4) -> Iterator[str
             yield from code(signature(name, value))
         yield from paragraphs(value.__doc__)
         yield from members(value)
+    elif inspect.ismodule(value):
+        yield from paragraphs((value.__doc__ or "").partition("\n\n")[0])
+        for public in getattr(value, "__all__", ()):
+            yield from described(f"{name}.{public}", getattr(value, public), value.__name__, level + 1)
     elif inspect.isroutine(value):
         yield from code(signature(("async " if inspect.iscoroutinefunction(value) else "") + name, value))
         yield from paragraphs(value.__doc__)
     else:
-        written, about = assignment(where, name)
+        written, about = assignment(where, name.rpartition(".")[2])
         yield from code(f"{name} = {written}")
         yield from paragraphs(about)
 
@@ -327,7 +331,7 @@ def homes() -> dict[str, str]:
     """Name of the vocabulary → module that defines it."""
     tree = ast.parse((ROOT / "sdk" / "__init__.py").read_text("utf-8"))
     return {
-        alias.asname or alias.name: f"sdk.{node.module}"
+        alias.asname or alias.name: f"sdk.{node.module}" if node.module else f"sdk.{alias.name}"
         for node in tree.body
         if isinstance(node, ast.ImportFrom) and node.level == 1
         for alias in node.names

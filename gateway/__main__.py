@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlencode
 
 import typer
 import uvloop
@@ -23,8 +27,9 @@ from sdk import openapi as sdk_openapi
 from sdk.errors import RelaisError, Text, english
 from sdk.soap import Soap
 
-from . import app, journal
+from . import app, journal, signature
 from .demo import demo as run_demo
+from .demo import run_simulator
 from .health import WHO_ACTS, Availability, probe
 from .registry import AnyConnector, Instance, Registry, installed
 from .settings import load
@@ -54,6 +59,23 @@ commands = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None if not sys.stdout.isatty() else "rich",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"relais {metadata.version('relais')}")
+        raise typer.Exit
+
+
+@commands.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help=say("Dire la version.", "Tell the version.")),
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help=say("Fichier de configuration.", "Settings file."), show_default=True)
@@ -90,6 +112,19 @@ def _usable(extra: Sequence[str] | None) -> Mapping[str, type[AnyConnector]]:
             file=sys.stderr,
         )
     return found.connectors
+
+
+def _chosen(name: str, extra: Sequence[str] | None) -> type[AnyConnector]:
+    found = _usable(extra)
+    if name not in found:
+        known = ", ".join(found) or "—"
+        raise RelaisError(
+            Text(
+                f"Aucun connecteur {name} : choisir parmi {known}, ou l'installer avec pip.",
+                en=f"There is no connector {name}: choose among {known}, or install it with pip.",
+            )
+        )
+    return found[name]
 
 
 @commands.command(help=say("Servir les instances de la configuration.", "Serve the configured instances."))
@@ -137,6 +172,16 @@ def check(
         finally:
             await registry.close()
 
+    for client in settings.clients.values():
+        for right in client.rights:
+            if not any(right.touches(*name.split("/")) for name, _ in settings.every_instance()):
+                print(
+                    say(
+                        f"relais : clients.{client.name} : le droit « {right} » n'ouvre aucune instance",
+                        f'relais: clients.{client.name}: the right "{right}" opens no instance',
+                    ),
+                    file=sys.stderr,
+                )
     found = uvloop.run(examine())
     if instance is not None and not found:
         raise RelaisError(
@@ -150,7 +195,7 @@ def check(
                 one.where,
                 state.state,
                 say(WHO_ACTS[state.state], english(WHO_ACTS[state.state])),
-                say(state.reason, state.reason_en),
+                " — ".join(filter(None, (say(state.reason, state.reason_en), state.detail))),
             )
             for one, state in found
         ],
@@ -188,16 +233,7 @@ def openapi(
     ] = None,
     connector: ConnectorOption = None,
 ) -> None:
-    found = _usable(connector)
-    if name not in found:
-        known = ", ".join(found) or "—"
-        raise RelaisError(
-            Text(
-                f"Aucun connecteur {name} : choisir parmi {known}, ou l'installer avec pip.",
-                en=f"There is no connector {name}: choose among {known}, or install it with pip.",
-            )
-        )
-    text = to_json(sdk_openapi.document(found[name], instance), indent=2).decode() + "\n"
+    text = to_json(sdk_openapi.document(_chosen(name, connector), instance), indent=2).decode() + "\n"
     if output is None:
         sys.stdout.write(text)
     else:
@@ -221,16 +257,65 @@ def demo(
 
 @commands.command(
     help=say(
+        "Démarrer seul le simulateur d'un connecteur ; Ctrl-C l'arrête.",
+        "Start a connector's simulator by itself; Ctrl-C stops it.",
+    )
+)
+def simulate(
+    name: Annotated[str, typer.Argument(metavar="CONNECTOR", help=say("Nom du connecteur.", "Name of the connector."))],
+    port: Annotated[int, typer.Option(help=say("Son port ; 0 en choisit un.", "Its port; 0 picks one."))] = 0,
+    connector: ConnectorOption = None,
+) -> None:
+    run_simulator(_chosen(name, connector), port=port)
+
+
+@commands.command(
+    help=say(
+        "Signer une adresse comme Publik le ferait, avec la clé d'un client de la configuration (valable 30 s).",
+        "Sign an address as Publik would, with the key of a client of the settings (valid for 30 s).",
+    )
+)
+def sign(
+    url: Annotated[str, typer.Argument(help=say("Adresse à signer.", "Address to sign."))],
+    client: Annotated[str, typer.Option(help=say("Nom du client.", "Name of the client."))],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    known = load(config).clients.get(client)
+    if known is None or known.signature is None:
+        raise RelaisError(
+            Text(
+                f"Le client « {client} » n'a pas de clé de signature dans {config}.",
+                en=f'The client "{client}" has no signature key in {config}.',
+            )
+        )
+    address, _, query = url.partition("?")
+    origin = urlencode({"orig": known.signature.orig})
+    signed = signature.sign(
+        f"{query}&{origin}" if query else origin,
+        known.signature.key.reveal(),
+        timestamp=datetime.now(UTC),
+        nonce=secrets.token_hex(16),
+    )
+    print(f"{address}?{signed}")
+
+
+@commands.command(
+    help=say(
         "Les opérations SOAP d'un WSDL, avec leurs arguments et leur réponse.",
         "The SOAP operations of a WSDL, with their arguments and answer.",
     )
 )
 def wsdl(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help=say("Fichier WSDL.", "WSDL file."))],
+    location: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL=FILE", help=say("Où est un document importé.", "Where an imported document is.")),
+    ] = None,
 ) -> None:
-    contract = Soap(None, wsdl=file)
-    for signature in contract.operations().values():
-        print(signature)
+    locations = {url: Path(path) for url, _, path in (each.rpartition("=") for each in location or ())}
+    contract = Soap(None, wsdl=file, locations=locations)
+    for operation in contract.operations().values():
+        print(operation)
     for note in contract.notes:
         print(f"# {note}")
 

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from pydantic_core import to_json
+
+from sdk.errors import RelaisError, Text
 
 from . import app, journal
 from .registry import AnyConnector, simulator_of
@@ -25,6 +28,29 @@ def demo(connectors: Mapping[str, type[AnyConnector]], *, port: int, in_english:
     with tempfile.TemporaryDirectory(prefix="relais-demo-") as folder:
         uvloop.run(_demo(connectors, Path(folder), port, in_english))
     return 0
+
+
+def run_simulator(connector: type[AnyConnector], *, port: int) -> None:
+    """One simulator by itself, until Ctrl-C or SIGTERM; says where it is and what it accepts."""
+    kind = simulator_of(connector)
+    if kind is None:
+        raise RelaisError(
+            Text(f"Le connecteur {connector.name} n'a pas de simulateur.", en=f"{connector.name} has no simulator.")
+        )
+    uvloop.run(_simulate(kind(), port))
+
+
+async def _simulate(simulator: Any, port: int) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    await simulator.start(port=port)
+    try:
+        settings = to_json(simulator.demo_settings(), indent=2).decode()
+        print(f"{simulator.url}/\n{simulator.url}/_simulator/faults\n{settings}", flush=True)
+        await stopping.wait()
+    finally:
+        await simulator.stop()
 
 
 async def _demo(connectors: Mapping[str, type[AnyConnector]], folder: Path, port: int, in_english: bool) -> None:

@@ -97,9 +97,13 @@ def _endpoint(endpoint: Endpoint, described: Mapping[str, Any], where: str, orig
     }
 
 
+def _flowing(text: str) -> str:
+    """Paragraphs and lists without the line breaks of the source."""
+    return re.sub(r"(?<!\n)\n(?!\n|- )", " ", text)
+
+
 def _first_sentence(text: str) -> tuple[str, str]:
-    flowing = re.sub(r"(?<!\n)\n(?!\n)", " ", text)
-    first, _, rest = re.sub(r"(?<=[.!?])\s+", "\0", flowing, count=1).partition("\0")
+    first, _, rest = re.sub(r"(?<=[.!?])\s+", "\0", _flowing(text), count=1).partition("\0")
     return first, rest
 
 
@@ -155,7 +159,7 @@ def _type(schema: Mapping[str, Any]) -> str:
 
 def _with_code(text: str) -> Markup:
     """Escaped, then what stands between backquotes shown as code."""
-    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 escaped just before
+    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(_flowing(text)))))  # noqa: S704 escaped just before
 
 
 def paste(endpoint: Endpoint, operation: Mapping[str, Any], base: str) -> str:

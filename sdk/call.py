@@ -23,7 +23,8 @@ class Call:
     `repeatable` is True where running it twice changes nothing upstream (every `@get`); the sending layer repeats
     nothing else. `effect_sent` becomes True once a request with an effect may have reached the publisher without a
     clear answer since: from then on a failure is an unknown outcome, not a failure. `reference` is our short name for
-    what an effect creates: written into a field the publisher can be searched by, it is what `find` gets back.
+    what an effect creates: written into a field the publisher can be searched by, it is what `find` gets back. `guard`
+    is asked before each effect and raises when it may not leave any more; `effects` counts those it let go.
     """
 
     request_id: str
@@ -32,6 +33,8 @@ class Call:
     clock: Callable[[], float] = time.monotonic
     effect_sent: bool = False
     reference: str = ""
+    effects: int = 0
+    guard: Callable[[], None] | None = None
     exchanges: int = 0
     upstream_seconds: float = 0.0
     notes: dict[str, object] = field(default_factory=dict)

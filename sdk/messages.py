@@ -50,12 +50,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A complete answer: the body is read and decoded (gzip, deflate). Any status, 3xx included, is an answer."""
+    """A complete answer: the body is read and decoded (gzip, deflate). Any status, 3xx included, is an answer.
+
+    `settled`: set by a policy beneath (`Http.beneath`) where 429, 502, 503 or 504 tells of something behind the
+    software, not of the software: such an answer is neither repeated nor counted against it.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     url: str = field(default="", repr=False)
+    settled: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.headers, (CIMultiDict, CIMultiDictProxy)):

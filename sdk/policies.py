@@ -32,6 +32,10 @@ BUSY = UNAVAILABLE | {429}
 _log = structlog.get_logger("relais.http")
 
 
+def _busy(response: Response) -> bool:
+    return response.status in BUSY and not response.settled
+
+
 # --- log --------------------------------------------------------------------------------------------------------------
 
 
@@ -202,7 +206,7 @@ class Breaker:
                 raise
             else:
                 now = self._clock()
-                if response.status in UNAVAILABLE:
+                if response.status in UNAVAILABLE and not response.settled:
                     circuit.failed(now, unreachable=False)
                 else:
                     circuit.succeeded(now, trial=trial)
@@ -266,7 +270,7 @@ class Limit:
                     self._lower()
                 raise
             else:
-                if response.status in BUSY:
+                if _busy(response):
                     self._lower()
                 elif self.current < self._most:
                     self.current = min(float(self._most), self.current + 1 / self.current)
@@ -368,7 +372,7 @@ class Retry:
                 try:
                     response = await inner(request)
                     self._durations.append(self._clock() - started)
-                    if response.status not in BUSY or not is_repeatable(request, current_call()):
+                    if not _busy(response) or not is_repeatable(request, current_call()):
                         return response
                     failure = _Failed(response)
                 except UpstreamUnavailable as error:
@@ -401,7 +405,7 @@ class Retry:
                 first, pending = pending, None
                 raise first
             response = await inner(request)
-            if response.status in BUSY and is_repeatable(request, current_call()):
+            if _busy(response) and is_repeatable(request, current_call()):
                 raise _Failed(response)
             return response
 

@@ -142,6 +142,10 @@ class Wire:
         remaining = attempt.call.remaining()
         if remaining <= 0:
             raise _out_of_time(False)
+        if not attempt.repeatable:
+            if attempt.call.guard is not None:
+                attempt.call.guard()
+            attempt.call.effects += 1
         attempt.attempts += 1
         patience = min(request.timeout or self._timeout, remaining)
         answer: aiohttp.ClientResponse | None = None

@@ -10,14 +10,15 @@ Replaying checks what is sent as well as what is answered. XML and JSON are comp
 from __future__ import annotations
 
 import json as jsonlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from . import xml
-from .messages import Request, Response, Send
+from .messages import Request, Response
+from .model import Secret
 from .spec import Connector
 from .testing import Instance, instance
 
@@ -90,50 +91,60 @@ async def record(
     """Calls an endpoint against the real publisher (or its simulator) and writes the case.
 
     Credentials in HTTP headers and WS-Security headers are left out; the rest of the bodies is written as it is: use
-    invented people. `settings` are those to replay with, without secrets; addresses that differ are replaced. To open
+    invented people. `settings` are those to replay with: its addresses and its invented secrets take the place of those
+    in use, so that a recording holds neither a port nor a secret. To open
     an instance on the real publisher: `async with sdk.testing.connected(Connector, settings) as played`.
     """
-    exchanges: list[tuple[Request, Response]] = []
-    http = played.connector.http
-    inner: Send = http.send
-
-    async def listening(request: Request) -> Response:
-        response = await inner(request)
-        exchanges.append((request, response))
-        return response
-
-    http.send = listening
-    try:
-        found = await played.call(method, path, query=query, body=body)
-    finally:
-        http.send = inner
-    exchanges = [_moved(each, played.connector.settings, settings) for each in exchanges]
+    before = len(played.exchanges)
+    found = await played.call(method, path, query=query, body=body)
+    changes = list(_changes(played.connector.settings, settings))
+    exchanges = [_moved(each, changes) for each in played.exchanges[before:]]
     call = {"method": method, "path": path, "settings": dict(settings)}
     call |= {name: value for name, value in (("query", query), ("body", body)) if value is not None}
     answer = {name: value for name, value in found.body.items() if name != "request_id"}
-    _write(folder, call, answer, exchanges)
+    _write(folder, call, jsonlib.loads(_replaced(jsonlib.dumps(answer), changes)), exchanges)
 
 
-def _moved(exchange: tuple[Request, Response], here: Any, there: Mapping[str, Any]) -> tuple[Request, Response]:
-    """The exchange as if the publisher were where `there` says: a simulator's port must not be in a recording."""
+def _changes(here: Any, there: Any) -> Iterator[tuple[str, str]]:
+    """The addresses and secrets of the settings recorded with, and what stands for each in those to replay with."""
+    if isinstance(there, Mapping):
+        for name, target in there.items():
+            yield from _changes(here.get(name) if isinstance(here, Mapping) else getattr(here, name, None), target)
+    elif isinstance(there, list | tuple) and isinstance(here, list | tuple):
+        for source, target in zip(here, there, strict=False):
+            yield from _changes(source, target)
+    elif isinstance(here, Secret) and isinstance(there, str) and here.reveal():
+        yield here.reveal(), there
+    elif isinstance(here, str) and isinstance(there, str) and here.startswith("http"):
+        yield here, there
+
+
+def _moved(exchange: tuple[Request, Response], changes: Sequence[tuple[str, str]]) -> tuple[Request, Response]:
+    """The exchange as it would be on the other settings: no simulator's port and no secret stays in a recording."""
     request, response = exchange
-    url, sent, came = request.url, request.body, response.body
-    for name, target in there.items():
-        source = getattr(here, name, None)
-        if isinstance(source, str) and isinstance(target, str) and source.startswith("http") and source != target:
-            url = url.replace(source, target)
-            sent = None if sent is None else sent.replace(source.encode(), target.encode())
-            came = came.replace(source.encode(), target.encode())
-    return replace(request, url=url, body=sent), replace(response, body=came)
+    sent, came = (None if body is None else _in_bytes(body, changes) for body in (request.body, response.body))
+    return replace(request, url=_replaced(request.url, changes), body=sent), replace(response, body=came or b"")
+
+
+def _replaced(text: str, changes: Sequence[tuple[str, str]]) -> str:
+    for source, target in changes:
+        text = text.replace(source, target)
+    return text
+
+
+def _in_bytes(body: bytes, changes: Sequence[tuple[str, str]]) -> bytes:
+    for source, target in changes:
+        body = body.replace(source.encode(), target.encode())
+    return body
 
 
 def _write(folder: Path, call: Any, answer: Any, exchanges: list[tuple[Request, Response]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, value in (("call.json", call), ("expected.json", answer)):
         (folder / name).write_text(jsonlib.dumps(value, ensure_ascii=False, indent=2) + "\n", "utf-8")
-    (folder / "upstream.http").write_text(
-        _SEPARATOR.join(_written(*exchange) for exchange in exchanges) + "\n", "utf-8"
-    )
+    if exchanges:
+        text = _SEPARATOR.join(_written(*exchange) for exchange in exchanges) + "\n"
+        (folder / "upstream.http").write_text(text, "utf-8")
 
 
 def _read(path: Path) -> Iterator[tuple[Request, Response]]:

@@ -31,7 +31,7 @@ from .errors import RelaisError
 from .files import File
 from .http import Http, HttpOptions, open_http
 from .invoke import Arguments, bind, narrowed, run, with_body, with_received, without_body
-from .messages import Received, Request, Response, Send
+from .messages import Policy, Received, Request, Response, Send
 from .simulator import Simulator
 from .spec import Connector, Endpoint
 
@@ -81,10 +81,14 @@ class Answer:
 
 
 class Instance(Generic[C]):
-    """A connector bound to settings, called by path as in a form: `await trees.get("species", q="chêne")`."""
+    """A connector bound to settings, called by path as in a form: `await trees.get("species", q="chêne")`.
 
-    def __init__(self, connector: C) -> None:
+    `exchanges` grows with what goes to the publisher and comes back, beneath every policy the connector adds.
+    """
+
+    def __init__(self, connector: C, exchanges: list[tuple[Request, Response]] | None = None) -> None:
         self.connector = connector
+        self.exchanges = [] if exchanges is None else exchanges
 
     async def get(self, path: str, /, **query: Any) -> Answer:
         """A read; query values are given as keywords (`id="12"`), a list for a repeated one."""
@@ -168,8 +172,21 @@ def instance(
 
     send: Send = upstream or unexpected
     place = folder or Path(tempfile.mkdtemp(prefix="relais-test-"))
-    http = Http(send, instance=f"{connector.name}/test", folder=place)
-    return Instance(connector(_settings(connector, settings), http, **given))
+    exchanges: list[tuple[Request, Response]] = []
+    http = Http(_listening(exchanges)(send), instance=f"{connector.name}/test", folder=place)
+    return Instance(connector(_settings(connector, settings), http, **given), exchanges)
+
+
+def _listening(exchanges: list[tuple[Request, Response]]) -> Policy:
+    def policy(inner: Send) -> Send:
+        async def send(request: Request) -> Response:
+            response = await inner(request)
+            exchanges.append((request, response))
+            return response
+
+        return send
+
+    return policy
 
 
 @asynccontextmanager
@@ -206,9 +223,10 @@ async def connected(
             folder=Path(folder),
         )
         try:
-            played = connector(chosen, way)
+            exchanges: list[tuple[Request, Response]] = []
+            played = connector(chosen, way.using(_listening(exchanges)))
             try:
-                yield Instance(played)
+                yield Instance(played, exchanges)
             finally:
                 await played.close()
         finally:

@@ -14,7 +14,6 @@ import asyncio
 import atexit
 import contextlib
 import multiprocessing
-import re
 import signal
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
@@ -24,13 +23,23 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sdk import xml
-from sdk.errors import Misconfigured, RelaisError, Text, UpstreamInvalid, UpstreamUnavailable
+from sdk.errors import Misconfigured, RelaisError, Text, UpstreamInvalid
 from sdk.files import File
-from sdk.messages import Request, Response, retry_after
+from sdk.messages import Request, Response
 
 from . import wsdl as grammar
 from .decoder import Answer, Record, SoapFault, invalid, read, read_request
 from .encoder import NIL, UsernameToken, encode, encode_answer, encode_fault, http_headers
+from .meanings import (
+    REFUSED_SECURITY,
+    UNAVAILABLE,
+    FaultReader,
+    by_status,
+    credentials,
+    declared,
+    plain_code,
+    shown,
+)
 from .reader import refused
 from .wsdl import Operation
 
@@ -39,18 +48,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NIL", "Answer", "Record", "Soap", "SoapFault", "UsernameToken"]
 
-FaultReader = Callable[[SoapFault], "RelaisError | None"]
-
 HUGE = xml.MAX_BYTES  # above, a single text may be longer than the parser's usual limit
 OFF_THE_LOOP = 32 * 1024  # bytes of answer above which decoding would hold the loop for more than some 20 ms
 HEAVY = 512 * 1024  # bytes of arguments above which writing them would
-
-_REFUSED_SECURITY = frozenset(
-    {"FailedAuthentication", "InvalidSecurity", "InvalidSecurityToken", "SecurityTokenUnavailable"}
-    | {"UnsupportedSecurityToken", "FailedCheck"}
-)
-_UNAVAILABLE = frozenset({408, 425, 429, 502, 503, 504})
-_CODE = re.compile(r"[\w.:-]{1,60}")
 
 
 class Soap:
@@ -61,9 +61,10 @@ class Soap:
     - `address`: where it answers; overrides the WSDL's. `security`: a `UsernameToken`. `headers`: SOAP headers of every
       call, by the name the WSDL gives them, or as `"{namespace}Name"`.
     - `repeatable`: operations that change nothing upstream, so that a failed call may be sent again.
-    - `faults`: what a SOAP fault means, by the publisher's code, the name of the fault's detail or its faultcode
-      (`{"P5": lambda fault: Rejected("…", code="P5"), "P1": NotFound}`), or one function `fault → error or None`.
-      A fault it does not name is `UpstreamInvalid`.
+    - `faults`: what a SOAP fault means, by the publisher's code, the name the WSDL gives the fault, the name of its
+      detail's element or its faultcode (`{"P5": lambda fault: Rejected("…", code="P5"), "NoSuchCustomer": NotFound}`),
+      or one function `fault → error or None`. A fault it does not name is `UpstreamInvalid`. A key is free text, since
+      publishers' codes are: a misspelt one is not refused, it never applies.
     - `check`: called with each value; raises the error a publisher reports inside a normal answer.
     - `unprocessed`: HTTP statuses by which the publisher documents that it executed nothing (401, 503…).
     - `strict=False` keeps as text a value that is not of its declared type, and ignores undeclared elements.
@@ -131,6 +132,10 @@ class Soap:
         Structures are dictionaries (or models), files are bytes (or `File`); None leaves an argument out, `NIL` sends
         it empty and nil; `{"xsi:type": "Name", …}` chooses a derived type. The value comes without its wrappers: see
         `sdk.soap.decoder.decode`. `max_bytes` above 10 MB also allows a single text that large (a file in base64).
+
+        Raises TypeError for an argument, or a member at any depth, that the WSDL does not have (a bug of the
+        connector), `InvalidInput` for values their type, enumeration, range or length refuses, by field
+        (`lines/0/amount`).
         """
         answer = await self.exchange(
             operation,
@@ -180,7 +185,7 @@ class Soap:
         return answer
 
     def operations(self) -> dict[str, str]:
-        """Signature of each operation, for people: `find(name: string, limit?: int) → [{id: string}]`."""
+        """Signature of each operation, for people: `find(name: string, limit?: int) → [{id: string}] ! NotKnown {}`."""
         return {name: operation.signature() for name, operation in self._operations.items()}
 
     def operation(self, name: str) -> Operation:
@@ -208,10 +213,16 @@ class Soap:
     # Bytes: for tests and simulators.
 
     def build(
-        self, operation: str, /, *positional: Any, soap_headers: Mapping[str, Any] | None = None, **named: Any
+        self,
+        operation: str,
+        /,
+        *positional: Any,
+        args: Mapping[str, Any] | None = None,
+        soap_headers: Mapping[str, Any] | None = None,
+        **named: Any,
     ) -> bytes:
         """The envelope `call` would send."""
-        return self._encoded(self.operation(operation), positional, named, soap_headers)
+        return self._encoded(self.operation(operation), positional, {**(args or {}), **named}, soap_headers)
 
     def decode(self, operation: str, answer: bytes | Response) -> Any:
         """The value of an answer, or the error `call` would raise for it."""
@@ -230,7 +241,7 @@ class Soap:
         return encode_answer(self.operation(operation), value)
 
     def fault(self, operation: str, code: str, string: str, detail: Any = None, *, name: str = "") -> bytes:
-        """The envelope of a fault; `name` is one the WSDL declares for the operation, `detail` its members."""
+        """The envelope of a fault; `name` is one the operation declares (or its element), `detail` its members."""
         return encode_fault(self.operation(operation), code, string, detail, name=name)
 
     # Inside.
@@ -298,7 +309,7 @@ class Soap:
 
     def _refused(self, response: Response) -> RelaisError:
         """What a status without SOAP means."""
-        error = _by_status(response)
+        error = by_status(response)
         if response.status in self._unprocessed:
             error.processed = False
         return error
@@ -310,24 +321,24 @@ class Soap:
             if error is not None:
                 return error
         elif self._faults:
-            for name in (fault.code, fault.type, fault.faultcode):
+            for name in (fault.code, fault.name, fault.type, fault.faultcode):
                 found = self._faults.get(name) if name else None
-                error = _made(found, fault) if found is not None else None
+                error = declared(found, fault) if found is not None else None
                 if error is not None:
                     return error
-        if fault.code in _REFUSED_SECURITY or fault.faultcode in _REFUSED_SECURITY or response.status in (401, 403):
-            error = _credentials(f"fault {_shown(fault)}, status {response.status}")
+        if fault.code in REFUSED_SECURITY or fault.faultcode in REFUSED_SECURITY or response.status in (401, 403):
+            error = credentials(f"fault {shown(fault)}, status {response.status}")
             error.processed = False if response.status in self._unprocessed else None
             return error
-        if response.status in _UNAVAILABLE:
+        if response.status in UNAVAILABLE:
             return self._refused(response)
         return UpstreamInvalid(
             Text(
                 "Le logiciel de l'éditeur a répondu par une erreur que le connecteur ne connaît pas.",
                 en="The publisher's software answered an error the connector does not know.",
             ),
-            detail=f"fault {_shown(fault)}, status {response.status}",
-            code=fault.code if _CODE.fullmatch(fault.code) else None,
+            detail=f"fault {shown(fault)}, status {response.status}",
+            code=plain_code(fault),
         )
 
 
@@ -339,58 +350,6 @@ def _weight(value: Any) -> int:
     if isinstance(value, Mapping):
         return sum(map(_weight, value.values()))
     return sum(map(_weight, value)) if isinstance(value, list | tuple) else 0
-
-
-def _made(found: FaultReader | type[RelaisError], fault: SoapFault) -> RelaisError | None:
-    if isinstance(found, type):
-        error: RelaisError = found(
-            Text("Le logiciel de l'éditeur a refusé.", en="The publisher's software refused."),
-            detail=f"fault {_shown(fault)}",
-            code=fault.code if _CODE.fullmatch(fault.code) else None,
-        )
-        return error
-    return found(fault)
-
-
-def _shown(fault: SoapFault) -> str:
-    return "/".join(name for name in (fault.faultcode, fault.type, fault.code) if _CODE.fullmatch(name)) or "?"
-
-
-def _credentials(detail: str) -> Misconfigured:
-    return Misconfigured(
-        Text(
-            "Le webservice de l'éditeur refuse les identifiants : vérifiez-les dans la configuration.",
-            en="The publisher's webservice refuses the credentials: check them in the settings.",
-        ),
-        detail=detail,
-        code="credentials",
-    )
-
-
-def _by_status(response: Response) -> RelaisError:
-    status = response.status
-    if status in (401, 403, 407):
-        return _credentials(f"status {status}")
-    if status in (404, 405, 410):
-        return Misconfigured(
-            Text(
-                "Il n'y a pas de webservice à cette adresse : vérifiez-la dans la configuration.",
-                en="There is no webservice at this address: check it in the settings.",
-            ),
-            detail=f"status {status}",
-            code="address",
-        )
-    if status in _UNAVAILABLE:
-        return UpstreamUnavailable(
-            Text(
-                "Le webservice de l'éditeur est momentanément indisponible.",
-                en="The publisher's webservice is unavailable for the moment.",
-            ),
-            detail=f"status {status}",
-            retry_after=retry_after(response),
-            timeout=status == 504,
-        )
-    return invalid(f"status {status}, {response.content_type[:60] or 'no type'}, not a SOAP answer")
 
 
 # --- large answers ----------------------------------------------------------------------------------------------------

@@ -55,9 +55,11 @@ class Record(dict[str, Any]):
 class SoapFault:
     """What a publisher answers instead of a result. `string` may hold anything: never show or log it.
 
-    `code` is the publisher's own when the detail has one (its `code`, `errorCode`… member), else the subcode or
-    `faultcode`, without prefix. `type` is the name of the detail's first element (`FonctionnelleErreur`), or "".
-    `detail` maps the name of each element of the detail to its content, typed when the WSDL declares it.
+    `code` is the publisher's own when the detail has one (its `code`, `errorCode`… member), else the subcode, else
+    `name`, else `faultcode`, without prefix. `name` is the WSDL's name for the fault, when its detail is that of a
+    single fault the operation declares (`NoSuchCustomerException`), else "". `type` is the name of the detail's first
+    element (`NoSuchCustomer`), or "". `detail` maps the name of each element of the detail to its content, typed when
+    the WSDL declares it.
     """
 
     code: str
@@ -66,6 +68,7 @@ class SoapFault:
     actor: str = ""
     string: str = field(default="", repr=False)
     detail: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +348,11 @@ def _fault(operation: Operation, fault: Any, parts: Sequence[Part]) -> SoapFault
     else:
         faultcode = code = _local_value(by_name.get("faultcode"))
         string, actor, detail = by_name.get("faultstring"), by_name.get("faultactor"), by_name.get("detail")
-    entries = list(detail) if detail is not None else []
+    entries = [entry for entry in detail if isinstance(entry.tag, str)] if detail is not None else []
+    names = [name for name, element in operation.faults.items() if entries and _named(entries[0], element.qname)]
+    name = names[0] if len(names) == 1 else ""  # several faults of one element cannot be told apart
+    if code == faultcode:
+        code = name or code
     content: dict[str, Any] = {xml.local(entry): _fault_detail(operation, entry, parts) for entry in entries}
     for entry in content.values():
         own = next((v for k, v in entry.items() if k.lower() in _CODE_NAMES and v), None) if _is_map(entry) else None
@@ -359,6 +366,7 @@ def _fault(operation: Operation, fault: Any, parts: Sequence[Part]) -> SoapFault
         actor=(actor.text or "").strip() if actor is not None else "",
         string=(string.text or "").strip() if string is not None else "",
         detail=content,
+        name=name,
     )
 
 
@@ -373,13 +381,7 @@ def _local_value(element: Any) -> str:
 def _fault_detail(operation: Operation, entry: Any, parts: Sequence[Part]) -> Any:
     """Typed when the contract knows the element and it reads; a fault is never made worse by its detail."""
     schema = operation.contract.document.types
-    declared = [
-        part.element
-        for message in operation.grammar.faults.values()
-        if message.abstract is not None
-        for part in message.abstract.parts.values()
-        if part.element is not None and _named(entry, part.element.qname)
-    ]
+    declared = [element for element in operation.faults.values() if _named(entry, element.qname)]
     try:
         element = declared[0] if declared else schema.get_element(etree.QName(entry))
         value = plain(element.parse(entry, schema), parts)

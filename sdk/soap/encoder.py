@@ -6,26 +6,25 @@
 from __future__ import annotations
 
 import base64
-import copy
 import hashlib
 import os
-import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import Enum
 from typing import Any
 
 import zeep.exceptions
 from lxml import etree
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 from zeep import xsd
 
 from sdk import xml
-from sdk.errors import InvalidInput, Misconfigured, Text
-from sdk.files import File
+from sdk.errors import Misconfigured, Text
+from sdk.model import invalid_input
 
+from .arguments import Fitting, item_type, ready, reason, wrong
+from .facets import INVALID
 from .known_schemas import SOAP_ENCODING, SOAP_ENCODING_12
 from .wsdl import Operation, shown_member
 
@@ -113,20 +112,18 @@ def encode(
 ) -> bytes:
     """The envelope of a call.
 
-    Raises `InvalidInput` naming the argument that holds what XML cannot, TypeError when the arguments are not those of
-    the operation (a bug of the connector).
+    Raises `InvalidInput` naming the arguments that hold what their type or XML cannot, TypeError when the arguments are
+    not those of the operation (a bug of the connector).
     """
-    known = operation.parameters
-    if unknown := [name for name in named or {} if name not in known]:
-        raise TypeError(_wrong(operation, f"{', '.join(unknown)} is not an argument of it"))
-    if len(positional) > len(known):
-        raise TypeError(_wrong(operation, f"it takes at most {len(known)} arguments, {len(positional)} were given"))
-    given = {name: _ready(operation, value, name) for name, value in (named or {}).items()}
-    ordered = [_ready(operation, value, name) for name, value in zip(known, positional, strict=False)]
-    envelope = _written(operation, operation.grammar.input, ordered, given, _declared_headers(operation, headers))
+    fitting = Fitting(operation)
+    given = _named_arguments(operation, positional, named or {})
+    body = _fitted_body(fitting, operation.grammar.input, given)
+    declared = _declared_headers(fitting, headers)
+    fitting.settle()
+    envelope = _written(operation, operation.grammar.input, body, declared)
     header = envelope.find(f"{{{operation.envelope}}}Header")
     extra = [
-        xml.build(name, _ready(operation, value, xml.local(name)))
+        xml.build(name, ready(value, xml.local(name)))
         for name, value in (headers or {}).items()
         if name.startswith("{")
     ]
@@ -155,7 +152,29 @@ def http_headers(operation: Operation) -> dict[str, str]:
     }
 
 
-def _declared_headers(operation: Operation, headers: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _named_arguments(operation: Operation, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    """All of them by name: what zeep is given by position it does not look into."""
+    known = operation.parameters
+    if unknown := [name for name in named if name not in known]:
+        raise wrong(operation, f"{', '.join(unknown)} is not an argument of it")
+    if len(positional) > len(known):
+        raise wrong(operation, f"it takes at most {len(known)} arguments, {len(positional)} were given")
+    given = dict(zip(known, positional, strict=False))
+    if twice := [name for name in named if name in given]:
+        raise wrong(operation, f"{', '.join(twice)} is given twice, by position and by name")
+    return {name: ready(value, name) for name, value in {**given, **named}.items()}
+
+
+def _fitted_body(fitting: Fitting, message: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    if message.body is None:
+        return {}
+    if isinstance(message.body.type, xsd.ComplexType):
+        return fitting.structure(message.body.type, given)
+    return {name: fitting.value(message.body.type, value, name) for name, value in given.items()}
+
+
+def _declared_headers(fitting: Fitting, headers: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    operation = fitting.operation
     declared = {name: value for name, value in (headers or {}).items() if not name.startswith("{")}
     known = operation.headers
     if unknown := [name for name in declared if name not in known]:
@@ -164,59 +183,10 @@ def _declared_headers(operation: Operation, headers: Mapping[str, Any] | None) -
             f"{operation.name}: {', '.join(unknown)} is not a SOAP header its WSDL declares ({listed}). "
             'Write any other as "{namespace}Name".'
         )
-    return {name: _ready(operation, value, name) for name, value in declared.items()} or None
+    return {name: fitting.value(known[name].type, ready(value, name), name) for name, value in declared.items()} or None
 
 
-def _wrong(operation: Operation, what: str) -> str:
-    return f"{operation.name}: {what}. Expected: {operation.signature()}"
-
-
-def _ready(operation: Operation, value: Any, path: str) -> Any:
-    """A value as the codec takes it, every text checked."""
-    if isinstance(value, SecretStr):
-        value = value.get_secret_value()
-    if isinstance(value, str):
-        if xml.unwritable(value):
-            raise InvalidInput(
-                Text(
-                    f"Le champ « {path} » contient un caractère interdit (caractère de contrôle ou texte mal encodé).",
-                    en=f'The field "{path}" holds a forbidden character (a control character, or badly encoded text).',
-                ),
-                fields={path: ["forbidden character"]},
-            )
-        return value.value if isinstance(value, Enum) else value
-    if isinstance(value, Enum):
-        return _ready(operation, value.value, path)
-    if isinstance(value, File):
-        return value.content
-    if isinstance(value, etree._Element):
-        return copy.deepcopy(value)  # it is moved into the message: the caller's must stay whole
-    if isinstance(value, BaseModel):
-        value = value.model_dump(by_alias=True, exclude_none=True)
-    if isinstance(value, Mapping):
-        members = {name: _ready(operation, each, f"{path}.{name}") for name, each in value.items()}
-        kind = members.pop("xsi:type", None)
-        return members if kind is None else _named_type(operation, kind)(**members)
-    if isinstance(value, list | tuple) and not hasattr(value, "_xsd_type"):
-        return [_ready(operation, each, f"{path}.{at}") for at, each in enumerate(value)]
-    return value
-
-
-def _named_type(operation: Operation, name: str) -> Any:
-    types = operation.contract.document.types
-    if name.startswith("{"):
-        return types.get_type(name)
-    found = [
-        kind for kind in types.types if kind.name == name and kind.qname.namespace != "http://www.w3.org/2001/XMLSchema"
-    ]
-    if len(found) != 1:
-        raise TypeError(_wrong(operation, f'xsi:type "{name}" names {len(found)} types; write "{{namespace}}{name}"'))
-    return found[0]
-
-
-def _written(
-    operation: Operation, message: Any, ordered: Sequence[Any], named: Mapping[str, Any], headers: Any = None
-) -> Any:
+def _written(operation: Operation, message: Any, given: Mapping[str, Any], headers: Any = None) -> Any:
     envelope = etree.Element(f"{{{operation.envelope}}}Envelope", nsmap={"soap-env": operation.envelope})
     try:
         if headers:
@@ -226,35 +196,20 @@ def _written(
             return envelope
         kind = message.body.type
         if isinstance(kind, xsd.ComplexType):
-            if message.type in operation.encoded:
-                ordered, named = _encoded_values(kind, ordered, named)
-            value = message.body(*ordered, **named)
+            value = message.body(**(_encoded_values(kind, given) if message.type in operation.encoded else given))
         else:  # a single value, whatever its name
-            value = next(iter([*ordered, *named.values()]), None)
+            value = next(iter(given.values()), None)
         place = envelope
         if not message._is_body_wrapped:
             place = etree.SubElement(envelope, f"{{{operation.envelope}}}Body")
         message.body.render(place, value)
     except zeep.exceptions.ValidationError as error:
-        raise TypeError(_wrong(operation, str(error))) from None
+        raise wrong(operation, str(error)) from None
     except (TypeError, AttributeError, KeyError, zeep.exceptions.Error) as error:
-        raise TypeError(_wrong(operation, _reason(error))) from None
+        raise wrong(operation, reason(error)) from None
     except (ValueError, ArithmeticError) as error:
-        path = _where(error)
-        if "accept collections" in str(error):
-            raise TypeError(_wrong(operation, f"{path} takes a single value")) from None
-        raise InvalidInput(
-            Text(f"Le champ « {path} » n'a pas une valeur valable.", en=f'The field "{path}" has no valid value.'),
-            fields={path: ["invalid value"]},
-        ) from None
+        raise invalid_input({_where(error): [INVALID]}) from None
     return envelope
-
-
-def _reason(error: Exception) -> str:
-    found = re.search(r"(?:\{[^}]*\})?(\w+)\(\) got an unexpected keyword argument '([^']+)'", str(error))
-    if found:
-        return f"{found[2]} is not a member of {found[1]}"
-    return f"{type(error).__name__}: {str(error)[:300]}"
 
 
 def _where(error: BaseException) -> str:
@@ -265,7 +220,7 @@ def _where(error: BaseException) -> str:
         found = trace.tb_frame.f_locals.get("render_path")
         path = [str(step) for step in found if step] if isinstance(found, list) and found else path
         trace = trace.tb_next
-    return ".".join(path[1:] or path) or "?"
+    return "/".join(path[1:] or path) or "?"
 
 
 def _bytes(operation: Operation, envelope: Any, direction: str) -> bytes:
@@ -334,32 +289,23 @@ def _mark(node: Any, kind: Any) -> None:
         _mark_children(node, kind)
 
 
-def _encoded_values(kind: Any, ordered: Sequence[Any], named: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+def _encoded_values(kind: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Arrays marked, and None said (`xsi:nil`) where the encoding has no other way to leave a part out."""
     kinds = {name: element.type for name, element in kind.elements}
-    places = [_shaped(each, value) for each, value in zip(kinds.values(), ordered, strict=False)]
-    names = {name: _shaped(kinds.get(name), value) for name, value in named.items()}
-    return (
-        [NIL if value is None else value for value in places],
-        {name: NIL if value is None else value for name, value in names.items()},
-    )
+    shaped = {name: _shaped(kinds.get(name), value) for name, value in given.items()}
+    return {name: NIL if value is None else value for name, value in shaped.items()}
 
 
 def _shaped(kind: Any, value: Any) -> Any:
     """Lists that stand for SOAP arrays marked as such at every depth: zeep only sees to the outermost."""
     if isinstance(value, list) and isinstance(kind, xsd.ComplexType) and kind._array_type is not None:
-        return kind._array_class([_shaped(_item_type(kind), each) for each in value])
+        return kind._array_class([_shaped(item_type(kind), each) for each in value])
     if isinstance(value, list):
         return [_shaped(kind, each) for each in value]
     if isinstance(value, dict) and isinstance(kind, xsd.ComplexType):
         known = {name: element.type for name, element in kind.elements}
         return {name: _shaped(known.get(name), each) for name, each in value.items()}
     return value
-
-
-def _item_type(kind: Any) -> Any:
-    declared = [element.type for _, element in kind.elements if element.name]
-    return declared[0] if declared else kind._array_type.array_type
 
 
 def _set_name(node: Any, attribute: str, qname: Any, suffix: str = "") -> None:
@@ -377,12 +323,11 @@ def encode_answer(operation: Operation, value: Any) -> bytes:
     if output is None:
         raise TypeError(f"{operation.name} is one way: nothing is answered")
     if output.body is None:
-        return _bytes(operation, _written(operation, output, [], {}), "none")
-    ready = _ready(operation, value, "result")
-    if isinstance(output.body.type, xsd.ComplexType):
-        envelope = _written(operation, output, [], _wrapped(output, ready))
-    else:
-        envelope = _written(operation, output, [ready], {})
+        return _bytes(operation, _written(operation, output, {}), "none")
+    given = ready(value, "result")
+    named = _wrapped(output, given) if isinstance(output.body.type, xsd.ComplexType) else {"result": given}
+    fitting = Fitting(operation, exact=False)  # a simulator may answer what its publisher should not
+    envelope = _written(operation, output, _fitted_body(fitting, output, named))
     if operation.grammar.style == "rpc":
         wrapper = envelope.find(f"{{{operation.envelope}}}Body")[0]
         wrapper.tag = etree.QName(etree.QName(wrapper).namespace, operation.name + "Response")
@@ -395,13 +340,13 @@ def _wrapped(output: Any, value: Any) -> dict[str, Any]:
     if inner is None:
         return dict(value or {})
     name, element = output.body.type.elements[0]
-    if element is inner or value is None or hasattr(value, "_xsd_type"):
+    if element is inner or value is None or (isinstance(value, dict) and "xsi:type" in value):
         return {name: value}
     return {name: {element.type.elements[0][0]: value}}
 
 
 def encode_fault(operation: Operation, code: str, string: str, detail: Any = None, *, name: str = "") -> bytes:
-    """The envelope of a fault; `name` is a fault the WSDL declares, `detail` its members, `code` a local name."""
+    """The envelope of a fault; `name` is a fault the WSDL declares or its element, `detail` its members."""
     namespace = operation.envelope
     envelope = etree.Element(f"{{{namespace}}}Envelope", nsmap={"env": namespace})
     fault = etree.SubElement(etree.SubElement(envelope, f"{{{namespace}}}Body"), f"{{{namespace}}}Fault")
@@ -415,13 +360,12 @@ def encode_fault(operation: Operation, code: str, string: str, detail: Any = Non
         place = "detail"
     holder.text, text.text = f"env:{code}", string
     if name:
-        message = operation.grammar.faults.get(name)
-        parts = list(message.abstract.parts.values()) if message is not None and message.abstract is not None else []
-        if not parts or parts[0].element is None:
-            known = ", ".join(operation.grammar.faults) or "none"
+        elements = {**{element.name: element for element in operation.faults.values()}, **operation.faults}
+        if name not in elements:
+            known = ", ".join(operation.faults) or "none"
             raise TypeError(f'{operation.name} declares no fault "{name}": {known}')
-        element = parts[0].element
-        ready = _ready(operation, detail or {}, name)
-        value = element(**ready) if isinstance(ready, dict) else element(ready)
+        element, given = elements[name], ready(detail or {}, name)
+        fitted = Fitting(operation, exact=False).value(element.type, given, name)
+        value = element(**fitted) if isinstance(fitted, dict) else element(fitted)
         element.render(etree.SubElement(fault, place), value)
     return _bytes(operation, envelope, "none")

@@ -30,6 +30,7 @@ from zeep.xsd.types import builtins
 from sdk import xml
 from sdk.errors import Misconfigured, Text
 
+from .facets import FacetSchema
 from .known_schemas import KNOWN_SCHEMAS, SOAP_ENCODING, SOAP_ENCODING_12, location_of
 
 __all__ = ["BadValue", "Key", "Loader", "Reference", "StrictDocument", "refused"]
@@ -109,7 +110,7 @@ def _boolean_text(self: Any, value: Any) -> str:
 
 def _decimal_text(self: Any, value: Any) -> str:
     number = Decimal(repr(value) if isinstance(value, float) else str(value).strip())
-    if not number.is_finite() or isinstance(value, bool):
+    if not number.is_finite() or isinstance(value, bool) or abs(number.adjusted()) > _MOST_DIGITS:
         raise ValueError("a number is expected")
     return f"{number:f}"
 
@@ -144,6 +145,8 @@ def _hexadecimal_text(self: Any, value: Any) -> str:
     return text
 
 
+_MOST_DIGITS = 1_000  # "1e999999999" is one short text
+
 _ZONE = r"(Z|[+-]\d\d:\d\d)?"
 _DATE = re.compile(r"\d{4}-\d\d-\d\d" + _ZONE, re.ASCII)
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?" + _ZONE, re.ASCII)
@@ -173,9 +176,10 @@ def _exact(kind: type, strict: bool) -> Any:
 
 
 class StrictDocument(Document):
-    """zeep's document, with built-in types that do not swallow what they cannot read."""
+    """zeep's document, with types that keep their facets and do not swallow what they cannot read."""
 
     def load(self, location: Any) -> None:
+        self.types = FacetSchema(transport=self.transport, location=self.location, settings=self.settings)
         for document in self.types.documents.get_by_namespace(XSD, False):
             for kind in builtins._types:
                 if kind not in (xsd.AnyType, xsd.AnySimpleType):
@@ -282,11 +286,17 @@ class Loader:
         shown = self._shown(url)
         if url == str(self.wsdl):
             return refused(f"Le WSDL {url} est illisible ou absent.", f"The WSDL {url} cannot be read.")
+        name = Path(urlsplit(url).path).name
+        beside = name if name and not urlsplit(url).query and urlsplit(url).scheme in ("http", "https") else ""
         return refused(
             f"Le WSDL {self.wsdl.name} importe « {shown} », qui n'est pas fourni avec lui et n'est jamais cherché sur "
-            f'le réseau. Copiez ce document à côté du WSDL et ajoutez locations={{"{shown}": chemin}}.',
+            "le réseau. Copiez ce document à côté du WSDL"
+            + (f", sous le nom {beside}, ou ailleurs avec" if beside else " et ajoutez")
+            + f' locations={{"{shown}": chemin}}.',
             f'The WSDL {self.wsdl.name} imports "{shown}", which does not come with it and is never fetched from the '
-            f'network. Copy the document beside the WSDL and add locations={{"{shown}": path}}.',
+            "network. Copy the document beside the WSDL"
+            + (f", under the name {beside}, or elsewhere with" if beside else " and add")
+            + f' locations={{"{shown}": path}}.',
         )
 
     # What publishers get wrong without harm.

@@ -23,11 +23,14 @@ from zeep.xsd.elements import indicators
 
 from sdk.errors import Misconfigured
 
+from .facets import choices
 from .known_schemas import SOAP_ENCODING
 from .order import set_order
 from .reader import Key, Loader, StrictDocument, refused
 
 __all__ = ["Contract", "Operation", "load", "shown_member"]
+
+_SHOWN = 12  # values of an enumeration that a signature shows
 
 ENVELOPES = {"1.1": "http://schemas.xmlsoap.org/soap/envelope/", "1.2": "http://www.w3.org/2003/05/soap-envelope"}
 
@@ -78,8 +81,18 @@ class Operation:
         header = self.grammar.input.header if self.grammar.input is not None else None
         return dict(header.type.elements) if header is not None else {}
 
+    @property
+    def faults(self) -> dict[str, Any]:
+        """Faults the WSDL declares for it: name → zeep element of their detail."""
+        found = {}
+        for name, message in self.grammar.abstract.fault_messages.items():
+            parts = list(message.parts.values())
+            if parts and parts[0].element is not None:
+                found[name] = parts[0].element
+        return found
+
     def signature(self) -> str:
-        """`find(name: string, limit?: int) → [{id: string}]`, for people."""
+        """`find(name: string, limit?: int) → [{id: string}] ! NotKnown {reason: string}`, for people."""
         body = self.grammar.input.body if self.grammar.input is not None else None
         if body is not None and isinstance(body.type, xsd.ComplexType):
             given = ", ".join(_members(body.type, 3))
@@ -87,7 +100,8 @@ class Operation:
             given = f"{body.name}: {_type_text(body.type, 3)}" if body is not None else ""
         if self.headers:
             given += ("; " if given else "") + "headers: " + ", ".join(self.headers)
-        return f"{self.name}({given}) → {self._result()}"
+        faults = ", ".join(f"{name} {_type_text(element.type, 3)}" for name, element in self.faults.items())
+        return f"{self.name}({given}) → {self._result()}" + (f" ! {faults}" if faults else "")
 
     def _result(self) -> str:
         output = self.grammar.output
@@ -164,6 +178,8 @@ def _type_text(kind: Any, depth: int) -> str:
         return "{" + ", ".join(_members(kind, depth - 1)) + "}" if depth > 0 else "{…}"
     if isinstance(kind, xsd.ListType):
         return f"[{_type_text(kind.item_type, depth)}]"
+    if values := choices(kind):
+        return "|".join([*(f'"{value}"' for value in values[:_SHOWN]), *(["…"] if len(values) > _SHOWN else [])])
     name = getattr(kind, "name", None) or getattr(getattr(kind, "_default_qname", None), "localname", None)
     return str(name or "any")
 

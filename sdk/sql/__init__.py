@@ -24,7 +24,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -106,11 +106,11 @@ class Database:
         """The table of this name (`schema.name`), as the catalogue spells it."""
         return self._tables.setdefault(name, SqlTable(name, setting, self._charset))
 
-    def reading(self) -> Any:
+    def reading(self) -> AbstractAsyncContextManager[Session]:
         """`async with database.reading() as session`: a read-only transaction."""
         return self._session(read_only=True)
 
-    def writing(self) -> Any:
+    def writing(self) -> AbstractAsyncContextManager[Session]:
         """`async with database.writing() as session`: a transaction, committed when the block ends well."""
         return self._session(read_only=False)
 
@@ -130,9 +130,12 @@ class Database:
         try:
             async with asyncio.timeout(allowed), self._opened(read_only, allowed) as connection:
                 yield Session(connection)
-                committing = not read_only
-                if committing and not call.repeatable:
+                if not read_only and not call.repeatable:
+                    if call.guard is not None:
+                        call.guard()
+                    call.effects += 1
                     call.effect_sent = True
+                committing = not read_only
                 await connection.commit()
             outcome = "answered"
         except DBAPIError as error:
@@ -179,6 +182,10 @@ class Database:
             options["postgresql_readonly"] = read_only
         async with self._engine.connect() as connection:
             await connection.execution_options(**options)
+            if self._target.kind == "sqlite":
+                until = time.monotonic() + allowed
+                raw: Any = (await connection.get_raw_connection()).driver_connection
+                await raw.set_progress_handler(lambda: time.monotonic() > until, 10_000)
             await connection.begin()
             if self._target.kind == "postgresql":
                 limit = str(max(1, int(allowed * 900)))  # sooner than our own limit, so that the server ends it cleanly
@@ -186,10 +193,6 @@ class Database:
                     sa.text("select set_config('statement_timeout', :t, true), set_config('lock_timeout', :t, true)"),
                     {"t": limit},
                 )
-            else:
-                until = time.monotonic() + allowed
-                raw: Any = (await connection.get_raw_connection()).driver_connection
-                await raw.set_progress_handler(lambda: time.monotonic() > until, 10_000)
             yield connection
 
     def _make_engine(self) -> AsyncEngine:
@@ -248,15 +251,15 @@ class Session:
         """The rows that have these values, at most `limit`. Each word of `q` must be in one of the columns of
         `search`, accents and case apart. `order`: columns, `-` in front for descending.
         """
+        if q and not search:
+            raise ValueError("say in which columns to search")
         shape = await table._read(self._connection)
         wanted = [shape.column(name) for name in columns]
         query = sa.select(*wanted).limit(limit)
-        for name, value in (where or {}).items():
-            column = shape.column(name)
-            fitted, faults = fit({name: value}, shape, whole=False)
-            if faults or not shape.holds(value):
-                return []  # no row can have such a value
-            query = query.where(column == fitted[name] if value is not None else column.is_(None))
+        conditions = _conditions(where or {}, shape)
+        if conditions is None:
+            return []
+        query = query.where(*conditions)
         for word in fold(q).split()[:_WORDS]:
             if not shape.holds(word):
                 return []
@@ -316,6 +319,8 @@ class Session:
         shape = await table._read(self._connection)
         shape.require([by, *returning])
         fitted = _checked(values, shape, fields or {}, whole=True)
+        if fitted.get(by) is None:
+            raise ValueError("give the value that tells two rows apart")
         if self._connection.dialect.name == "postgresql":
             key = f"relais {table.name} {fitted[by]}"
             await self._connection.execute(
@@ -349,14 +354,11 @@ class Session:
         if not where:
             raise ValueError("say which rows to change")
         shape = await table._read(self._connection)
-        shape.require(where)
+        conditions = _conditions(where, shape)
         fitted = _checked(values, shape, fields or {}, whole=False)
-        sought, faults = fit(where, shape, whole=False)
-        if faults:
+        if conditions is None:
             return 0
-        query = sa.update(shape.table).values(fitted)
-        for name, value in sought.items():
-            query = query.where(shape.column(name) == value)
+        query = sa.update(shape.table).values(fitted).where(*conditions)
         return (await self._connection.execute(query)).rowcount
 
     def _folded(self, column: sa.Column[Any], shape: Shape) -> sa.ColumnElement[str]:
@@ -379,6 +381,15 @@ def _checked(values: Mapping[str, Any], shape: Shape, fields: Mapping[str, str],
     if faults:
         raise invalid_input({fields.get(name, name): [sentence] for name, sentence in faults.items()})
     return fitted
+
+
+def _conditions(where: Mapping[str, Any], shape: Shape) -> list[sa.ColumnElement[bool]] | None:
+    """The columns have these values; None when no row can have them."""
+    shape.require(where)
+    fitted, faults = fit({name: value for name, value in where.items() if value is not None}, shape, whole=False)
+    if faults or None in fitted.values() or not all(shape.holds(value) for value in where.values()):
+        return None
+    return [shape.column(name) == value for name, value in {**where, **fitted}.items()]
 
 
 def _row(columns: Sequence[sa.Column[Any]], values: sa.Row[Any]) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def _may_be_left_out(column: sa.Column[Any]) -> bool:
 
 
 def _fitted(value: Any, column: sa.Column[Any], codec: str) -> Any:
-    kind = column.type
+    kind = getattr(column.type, "data_type", column.type)  # a domain of PostgreSQL stands for another type
     if value is None or (value == "" and not isinstance(kind, sa.String)):
         if not column.nullable and not column.primary_key and column.server_default is None:
             raise Unfit("est exigé par le logiciel", en="is required by the software")

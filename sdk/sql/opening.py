@@ -32,6 +32,8 @@ _SQLITE = ("sqlite", "sqlite+aiosqlite")
 _TLS = ("sslmode", "sslrootcert")
 _ROOTS = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 _VERIFIED = ("verify-ca", "verify-full")
+_OURS = ("no password supplied", "does not support SSL", "SSL error", "certificate")
+"""What our own side says where the server is there, and is not the one that the settings want."""
 _WAIT = ("too many clients", "trop de clients", "starting up", "shutting down", "recovery mode", "remaining connection")
 """What a server says before any session exists, where no code tells "not now" from "not you"."""
 
@@ -116,8 +118,7 @@ def _wrong(setting: str, why: Text) -> Misconfigured:
 
 async def open_sqlite(target: Target, wait: float) -> aiosqlite.Connection:
     """A connection to an existing file; `wait` seconds for another writer. Never creates the file."""
-    if not Path(target.path).is_file():
-        raise _unusable("no such file")
+    _require_file(target.path)
     connecting = aiosqlite.connect(
         f"file:{quote(target.path)}?mode=rw", uri=True, timeout=wait, isolation_level=None, cached_statements=64
     )
@@ -125,7 +126,7 @@ async def open_sqlite(target: Target, wait: float) -> aiosqlite.Connection:
     try:
         connection = await connecting
     except sqlite3.Error as error:
-        raise _unusable(getattr(error, "sqlite_errorname", "")) from None
+        raise _unusable(error) from None
     try:
         await connection.create_function("relais_fold", 1, _folded, deterministic=True)
         await connection.execute("pragma foreign_keys = on")
@@ -133,12 +134,24 @@ async def open_sqlite(target: Target, wait: float) -> aiosqlite.Connection:
     except BaseException as error:
         await connection.close()
         if isinstance(error, sqlite3.Error):
-            raise _unusable(getattr(error, "sqlite_errorname", "")) from None
+            raise _unusable(error) from None
         raise
     return connection
 
 
-def _unusable(why: str) -> Misconfigured:
+def _require_file(path: str) -> None:
+    if not Path(path).is_file():
+        raise _unusable(None)
+
+
+def _unusable(error: sqlite3.Error | None) -> Misconfigured | UpstreamUnavailable:
+    why = getattr(error, "sqlite_errorname", "") if error else "no such file"
+    if why.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return UpstreamUnavailable(
+            Text("La base de données est occupée.", en="The database is busy."),
+            detail=f"sqlite: {why}",
+            processed=False,
+        )
     return Misconfigured(
         Text("Le fichier de la base ne s'ouvre pas.", en="The database file cannot be opened."),
         detail=f"sqlite: {why}",
@@ -159,7 +172,7 @@ async def open_postgres(target: Target, egress: Egress | None, application: str)
     `Misconfigured` (address, credentials, TLS) or `UpstreamUnavailable`: nothing was executed either way.
     """
     addresses, public = await _addresses(target, egress)
-    options: Mapping[str, str | int] = {
+    options: Mapping[str, str | int | None] = {
         "host": ",".join([target.host] * len(addresses)),
         "hostaddr": ",".join(addresses),
         "port": target.port,
@@ -175,6 +188,7 @@ async def open_postgres(target: Target, egress: Egress | None, application: str)
         "client_encoding": "UTF8",
         "application_name": f"relais {application}"[:63],
         "connect_timeout": CONNECT_TIMEOUT,
+        "prepare_threshold": None,  # a pooler in front of the server may not keep prepared statements
         "keepalives_idle": 30,
         "tcp_user_timeout": 10_000,
     }
@@ -234,7 +248,7 @@ def _refusal(error: psycopg.Error, target: Target) -> Misconfigured | UpstreamUn
         said = said.replace(password, "***")
     detail = said.rpartition("failed: ")[2][:200]
     answered = "FATAL" in said and not any(word in said for word in _WAIT)
-    if answered or "no password supplied" in said or "SSL" in said or "certificate" in said:
+    if answered or any(word in said for word in _OURS):
         return Misconfigured(
             Text(
                 "La base de données refuse notre connexion : identifiants, nom de base ou TLS à vérifier.",

@@ -180,6 +180,9 @@ async def test_rows_are_filtered_sorted_and_limited(town: Town) -> None:
         assert [r["OBJET"] for r in await session.rows(table, SEE, where={"REF": None})] == ["Arbre"]
         assert [r["OBJET"] for r in await session.rows(table, SEE, where={"NUMERO": "3"})] == ["Lampe"]
         assert await session.rows(table, ["REF"], where={"REF": "R"}, distinct=True) == [{"REF": "R"}]
+        assert await session.rows(table, SEE, where={"PRIORITE": ""}) == []
+        with pytest.raises(ValueError, match="which columns"):
+            await session.rows(table, SEE, q="banc")
 
 
 @pytest.mark.parametrize("value", ["x' or '1'='1", "12345678901234567890123", "a\0b"])
@@ -213,6 +216,7 @@ async def test_rows_are_changed_where_said_and_nowhere_else(town: Town) -> None:
             assert await session.update(table, {"ETAT": "DONE"}, where={"NUMERO": 1}) == 1
             assert await session.update(table, {"ETAT": "DONE"}, where={"NUMERO": 9}) == 0
             assert await session.update(table, {"ETAT": "DONE"}, where={"NUMERO": "nine"}) == 0
+            assert await session.update(table, {"ETAT": "DONE"}, where={"NUMERO": ""}) == 0
             with pytest.raises(ValueError, match="which rows"):
                 await session.update(table, {"ETAT": "DONE"}, where={})
     assert [r[0].strip() for r in town.execute('select "ETAT" from "INTERVENTION" order by 1')] == ["DONE", "NEW"]
@@ -262,6 +266,34 @@ async def test_many_callers_at_once_write_one_row_without_a_unique_index(town: T
     assert sum(created for _, created in found) == 1
     assert {row["NUMERO"] for row, _ in found} == {1}
     assert town.count() == 1
+
+
+async def test_a_row_written_once_needs_the_value_that_tells_it(town: Town) -> None:
+    async with town.database() as database:
+        with pytest.raises(ValueError, match="tells two rows apart"):
+            async with database.writing() as session:
+                await session.insert_once(database.table("INTERVENTION"), {"OBJET": "Banc"}, by="REF")
+
+
+async def test_a_domain_stands_for_its_type(postgres: str) -> None:
+    in_postgres(postgres, "create domain code as varchar(4)")
+    in_postgres(postgres, "create table t (a code)")
+    town = Town(postgres, lambda sql: in_postgres(postgres, sql))
+    async with town.database() as database:
+        async with database.writing() as session:
+            assert await session.insert(database.table("t"), {"a": "VOIR"}, returning=["a"]) == {"a": "VOIR"}
+        with pytest.raises(InvalidInput) as caught:  # the library does not read a domain's length: the server refuses
+            async with database.writing() as session:
+                await session.insert(database.table("t"), {"a": "VOIRIE"})
+    assert "VOIRIE" not in f"{caught.value.message} {caught.value.detail}"
+
+
+async def test_a_type_of_column_nobody_can_fill_is_told(postgres: str) -> None:
+    in_postgres(postgres, "create table t (a bytea)")
+    async with Town(postgres, lambda sql: []).database() as database:
+        with pytest.raises(Misconfigured, match="type qui n'est pas pris en charge"):
+            async with database.writing() as session:
+                await session.insert(database.table("t"), {"a": "x"})
 
 
 # --- values that do not fit -------------------------------------------------------------------------------------------
@@ -680,7 +712,7 @@ async def test_the_gateways_own_port_is_never_reached(postgres: str) -> None:
         "mysql://u:secret-word@10.0.0.1/base",
         "sqlite://",
         "sqlite:///relative.db",
-        "sqlite:////tmp/town.db?mode=rwc",
+        "sqlite:////srv/town.db?mode=rwc",
         "secret-word",
         "",
     ],
@@ -722,6 +754,50 @@ async def test_refused_credentials_are_the_operators_business_and_stay_secret(po
     shown = f"{caught.value!r} {caught.value.detail} {caught.value.__cause__} {caught.value.__context__!r}"
     assert "secret-word" not in shown
     assert caught.value.processed is False
+
+
+async def test_a_server_that_cannot_prove_itself_is_refused_where_the_setting_wants_it(postgres: str) -> None:
+    async with Town(f"{postgres}?sslmode=verify-full", lambda sql: []).database() as database:
+        with pytest.raises(Misconfigured, match="TLS"):
+            async with database.reading():
+                pass
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("FATAL:  sorry, too many clients already", UpstreamUnavailable),
+        ("FATAL:  désolé, trop de clients sont déjà connectés", UpstreamUnavailable),
+        ("FATAL:  the database system is starting up", UpstreamUnavailable),
+        ("SSL SYSCALL error: EOF detected", UpstreamUnavailable),
+        ("SSL error: certificate verify failed", Misconfigured),
+        ("FATAL:  authentification par mot de passe échouée", Misconfigured),
+    ],
+)
+async def test_what_a_server_says_before_any_session_tells_who_must_act(
+    monkeypatch: pytest.MonkeyPatch, said: str, kind: type[RelaisError]
+) -> None:
+    async def connect(**options: Any) -> Any:
+        raise psycopg.OperationalError(f"connection failed: {said} p4ss")
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "connect", connect)
+    async with Town("postgresql://u:p4ss@127.0.0.1/base", lambda sql: []).database() as database:
+        with pytest.raises(kind) as caught:
+            async with database.reading():
+                pass
+    assert caught.value.processed is False
+    assert caught.value.detail.endswith("***")
+
+
+async def test_an_effect_that_may_not_leave_any_more_is_not_committed(town: Town) -> None:
+    def guard() -> None:
+        raise UpstreamUnavailable("no more", processed=False)
+
+    call = new_call(repeatable=False)
+    call.guard = guard
+    with serving(call), pytest.raises(UpstreamUnavailable, match="no more"):
+        await write(town, {"OBJET": "Banc"})
+    assert (town.count(), call.effects, call.effect_sent) == (0, 0, False)
 
 
 async def test_a_database_that_does_not_exist_is_the_operators_business(postgres: str) -> None:

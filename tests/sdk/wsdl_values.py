@@ -11,6 +11,7 @@ from zeep.xsd.elements import indicators
 from zeep.xsd.types import builtins
 
 from sdk import xml
+from sdk.soap.facets import choices, complaint
 
 DEEP = 4  # below, optional members are left out
 
@@ -48,10 +49,19 @@ def value_of(kind: Any, depth: int = 0) -> Any:
         return ["one", "two"] if isinstance(item, str) else [item, item]
     if isinstance(kind, xsd.UnionType) and kind.item_class is not None:
         return value_of(kind.item_class(), depth)
-    for known, value in _SIMPLE:
-        if isinstance(kind, known):
-            return value
-    return "text"
+    found: Any = next((value for known, value in _SIMPLE if isinstance(kind, known)), "text")
+    return found if complaint(kind, found) is None else _within(kind, found)
+
+
+def _within(kind: Any, value: Any) -> Any:
+    """A value that the schema's enumeration, range or length takes."""
+    number = int if isinstance(kind, builtins.Integer) else Decimal
+    cast = number if isinstance(kind, builtins.Decimal) else str
+    limits = [limit for facets in kind.facets for _, limit in facets.bounds] if hasattr(kind, "facets") else []
+    tried = [*filter(None, choices(kind)), *(limit + step for limit in limits for step in (0, 1, -1)), -42]
+    if cast is str:
+        tried += ["x" * length for length in range(100)]
+    return next(cast(each) for each in tried if complaint(kind, cast(each)) is None)
 
 
 def members_of(kind: Any, depth: int = 0) -> dict[str, Any]:

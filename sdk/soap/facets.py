@@ -1,0 +1,253 @@
+"""What a schema asks of a simple value beyond its type: enumerations, ranges, lengths (zeep drops them).
+
+They are held on sending only: a publisher's answer may hold a value its schema does not know yet. Patterns are not
+read: XML Schema's regular expressions are not Python's, and one badly written would hold up every call.
+"""
+
+# mypy: disallow-untyped-calls=False
+# (zeep is not annotated)
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, cast
+
+from zeep import xsd
+from zeep.xsd.schema import Schema, SchemaDocument
+from zeep.xsd.types import builtins
+from zeep.xsd.types.unresolved import UnresolvedCustomType
+from zeep.xsd.visitor import SchemaVisitor
+
+from sdk.errors import Text
+
+__all__ = ["INVALID", "FacetSchema", "choices", "complaint"]
+
+XSD = "{http://www.w3.org/2001/XMLSchema}"
+_SHOWN = 10  # values of an enumeration that a sentence lists
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """Those of one restriction, as the schema writes them."""
+
+    values: tuple[str, ...] = ()
+    bounds: tuple[tuple[str, Decimal], ...] = ()
+    """(name of the facet, limit)."""
+    shortest: int | None = None
+    longest: int | None = None
+
+
+# --- from the schemas -------------------------------------------------------------------------------------------------
+
+
+class _Restricted(UnresolvedCustomType):
+    """A restriction that keeps its facets: the class zeep makes for it has them, before those of its base."""
+
+    own: Facets
+
+    def resolve(self) -> Any:
+        base = self.base_type.resolve()
+        if isinstance(base, xsd.ListType):
+            return base  # zeep would take the name for the type of the items
+        found = super().resolve()
+        type(found).facets = (self.own, *getattr(base, "facets", ()))
+        return found
+
+
+class _Visitor(SchemaVisitor):
+    def visit_simple_type(self, node: Any, parent: Any) -> Any:
+        found = super().visit_simple_type(node, parent)
+        restriction = node.find(f"{XSD}restriction")
+        if type(found) is UnresolvedCustomType and restriction is not None:
+            found.__class__ = _Restricted
+            cast(_Restricted, found).own = _read(restriction)
+        return found
+
+    def visit_union(self, node: Any, parent: Any) -> Any:
+        """With the types written inside it, which zeep forgets when it also names some."""
+        found = super().visit_union(node, parent)
+        if node.get("memberTypes"):
+            found.item_types += [self.visit_simple_type(each, node) for each in node.findall(f"{XSD}simpleType")]
+        return found
+
+    visitors: Any = {**SchemaVisitor.visitors, f"{XSD}simpleType": visit_simple_type}
+
+
+class _Document(SchemaDocument):
+    def load(self, schema: Any, node: Any) -> None:
+        if node is not None:
+            _Visitor(schema, self).visit_schema(node)
+
+
+class FacetSchema(Schema):
+    """zeep's schema, whose simple types keep their facets."""
+
+    def create_new_document(self, node: Any, url: Any, base_url: Any = None, target_namespace: Any = None) -> Any:
+        namespace = (node.get("targetNamespace") if node is not None else None) or target_namespace
+        document = _Document(namespace, url, base_url or url)
+        self.documents.add(document)
+        document.load(self, node)
+        return document
+
+
+def _read(restriction: Any) -> Facets:
+    """What cannot be read is left out: a broken facet must not cost a contract."""
+    found: dict[str, list[str]] = {}
+    for each in restriction.iterchildren(f"{XSD}*"):
+        if each.get("value") is not None:
+            found.setdefault(each.tag.removeprefix(XSD), []).append(each.get("value"))
+    bounds = [(name, limit) for name in _BOUNDS for limit in map(_number, found.get(name, ())) if limit is not None]
+    length = _length(found.get("length"))
+    return Facets(
+        values=tuple(found.get("enumeration", ())),
+        bounds=tuple(bounds),
+        shortest=_length(found.get("minLength")) if length is None else length,
+        longest=_length(found.get("maxLength")) if length is None else length,
+    )
+
+
+def _number(text: str) -> Decimal | None:
+    try:
+        number = Decimal(text.strip())
+    except ArithmeticError:
+        return None
+    return number if number.is_finite() else None
+
+
+def _length(texts: Sequence[str] | None) -> int | None:
+    return int(texts[-1]) if texts and texts[-1].strip().isdecimal() else None
+
+
+# --- for people -------------------------------------------------------------------------------------------------------
+
+
+def choices(kind: Any) -> tuple[str, ...]:
+    """The only values the type takes, as they are written on the wire; () when it is not an enumeration."""
+    if isinstance(kind, xsd.UnionType):
+        members = [choices(each) for each in kind.item_types]
+        own = _enumerated(kind)
+        return own or (tuple(value for each in members for value in each) if all(members) else ())
+    return _enumerated(kind) if isinstance(kind, _COMPARED) else ()
+
+
+def _enumerated(kind: Any) -> tuple[str, ...]:
+    return next((each.values for each in getattr(kind, "facets", ()) if each.values), ())
+
+
+# --- for values -------------------------------------------------------------------------------------------------------
+
+_BOUNDS: dict[str, tuple[Any, str, str]] = {
+    "minInclusive": (Decimal.__ge__, "doit être au moins {}", "must be at least {}"),
+    "maxInclusive": (Decimal.__le__, "doit être au plus {}", "must be at most {}"),
+    "minExclusive": (Decimal.__gt__, "doit être supérieur à {}", "must be greater than {}"),
+    "maxExclusive": (Decimal.__lt__, "doit être inférieur à {}", "must be less than {}"),
+}
+
+# A class comes before those it derives from.
+_RANGES: tuple[tuple[Any, int | None, int | None], ...] = (
+    (builtins.Byte, -(2**7), 2**7 - 1),
+    (builtins.Short, -(2**15), 2**15 - 1),
+    (builtins.Int, -(2**31), 2**31 - 1),
+    (builtins.Long, -(2**63), 2**63 - 1),
+    (builtins.UnsignedByte, 0, 2**8 - 1),
+    (builtins.UnsignedShort, 0, 2**16 - 1),
+    (builtins.UnsignedInt, 0, 2**32 - 1),
+    (builtins.UnsignedLong, 0, 2**64 - 1),
+    (builtins.PositiveInteger, 1, None),
+    (builtins.NonNegativeInteger, 0, None),
+    (builtins.NegativeInteger, None, -1),
+    (builtins.NonPositiveInteger, None, 0),
+)
+
+_EXPECTED: tuple[tuple[Any, Text], ...] = (
+    (builtins.Boolean, Text("doit être vrai ou faux", en="must be true or false")),
+    (builtins.Integer, Text("doit être un nombre entier", en="must be a whole number")),
+    (builtins.Decimal, Text("doit être un nombre", en="must be a number")),
+    (builtins.Float, Text("doit être un nombre", en="must be a number")),
+    (builtins.Double, Text("doit être un nombre", en="must be a number")),
+    (builtins.Date, Text("doit être une date AAAA-MM-JJ", en="must be a date YYYY-MM-DD")),
+    (
+        builtins.DateTime,
+        Text("doit être une date et une heure ISO 8601", en="must be an ISO 8601 date and time"),
+    ),
+)
+INVALID = Text("n'est pas valable", en="is not valid")
+
+_COMPARED = (builtins.String, builtins.Decimal, builtins.AnyURI)
+_LISTS = (builtins.NmTokens, builtins.IDREFS, builtins.Entities)  # their length counts items
+
+
+def complaint(kind: Any, value: Any) -> Text | None:
+    """What a simple type refuses in a value to send, to be said after the name of its field; None when it takes it."""
+    if isinstance(kind, xsd.ListType):
+        items = value if isinstance(value, list) else [value]
+        return next((said for each in items if (said := complaint(kind.item_type, each)) is not None), None)
+    if isinstance(kind, xsd.UnionType):
+        taken = [complaint(each, value) for each in kind.item_types]
+        if None in taken:
+            return _not_among(kind, str(value)) if _enumerated(kind) and isinstance(value, str) else None
+        return _among(choices(kind)) if choices(kind) else taken[0]
+    if isinstance(kind, builtins.Base64Binary):
+        return None  # nothing to compare, and large
+    try:
+        text = kind.xmlvalue(value)
+    except (ValueError, ArithmeticError):
+        return next((said for known, said in _EXPECTED if isinstance(kind, known)), INVALID)
+    except (TypeError, AttributeError):
+        return None  # writing it will tell
+    return next(_complaints(kind, text), None)
+
+
+def _complaints(kind: Any, text: str) -> Iterator[Text]:
+    if isinstance(kind, builtins.Decimal):
+        yield from _out_of_range(kind, Decimal(text))
+    if choices(kind) and (said := _not_among(kind, text)) is not None:
+        yield said
+    if isinstance(kind, builtins.String) and not isinstance(kind, _LISTS):
+        length = len(_collapsed(kind, text))
+        for facets in getattr(kind, "facets", ()):
+            if facets.longest is not None and length > facets.longest:
+                yield Text(
+                    f"compte au plus {facets.longest} caractères", en=f"takes at most {facets.longest} characters"
+                )
+            if facets.shortest is not None and length < facets.shortest:
+                yield Text(
+                    f"doit compter au moins {facets.shortest} caractère(s)",
+                    en=f"needs at least {facets.shortest} character(s)",
+                )
+
+
+def _out_of_range(kind: Any, number: Decimal) -> Iterator[Text]:
+    limits = [each for facets in getattr(kind, "facets", ()) for each in facets.bounds]
+    least, most = next(((low, high) for known, low, high in _RANGES if isinstance(kind, known)), (None, None))
+    limits += [("minInclusive", Decimal(least))] if least is not None else []
+    limits += [("maxInclusive", Decimal(most))] if most is not None else []
+    for name, limit in limits:
+        inside, french, english = _BOUNDS[name]
+        if not inside(number, limit):
+            yield Text(french.format(f"{limit:f}"), en=english.format(f"{limit:f}"))
+
+
+def _not_among(kind: Any, text: str) -> Text | None:
+    values = _enumerated(kind)
+    if isinstance(kind, builtins.Decimal):
+        found = any(_number(each) == Decimal(text) for each in values)
+    else:
+        found = _collapsed(kind, text) in {_collapsed(kind, each) for each in values}
+    return None if found else _among(values)
+
+
+def _collapsed(kind: Any, text: str) -> str:
+    plain = isinstance(kind, builtins.String) and not isinstance(kind, builtins.Token)
+    return text if plain else " ".join(text.split())
+
+
+def _among(values: Sequence[str]) -> Text:
+    *others, last = (f"'{value}'" for value in values[:_SHOWN])
+    if len(values) > _SHOWN:
+        listed, more = ", ".join([*others, last]), len(values) - _SHOWN
+        return Text(f"doit valoir {listed} ou l'une de {more} autres valeurs", en=f"must be {listed} or {more} others")
+    french, english = (f"{', '.join(others)} {word} {last}" if others else last for word in ("ou", "or"))
+    return Text(f"doit valoir {french}", en=f"must be {english}")

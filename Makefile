@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check docs bench lock clean
+.PHONY: help demo test lint check torture docs bench lock clean
 
 help:  ## what can be asked
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1	/' | expand -t 14
@@ -34,6 +34,12 @@ lint: $(VENV)/dev  ## format, style, types, import rules
 
 check: $(VENV)/dev  ## the tests
 	$(BIN)/pytest
+
+torture: $(VENV)/dev  ## never lost, never twice: the long runs, about half an hour
+	$(BIN)/python -m tests.torture.crash_points
+	RELAIS_MODEL_SEQUENCES=5000 $(BIN)/pytest -q --timeout 0 tests/gateway/test_delivery_model.py
+	$(BIN)/python -m tests.torture.kill_loop --keys 2000 --kills 40 --naive || true
+	$(BIN)/python -m tests.torture.kill_loop
 
 docs: $(VENV)/dev  ## write the generated reference again
 	$(BIN)/python docs/generate.py

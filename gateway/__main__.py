@@ -27,7 +27,7 @@ from sdk import openapi as sdk_openapi
 from sdk.errors import RelaisError, Text, english
 from sdk.soap import Soap
 
-from . import app, journal, signature
+from . import app, journal, operate, signature
 from .demo import demo as run_demo
 from .demo import run_simulator
 from .health import WHO_ACTS, Availability, probe
@@ -318,6 +318,9 @@ def wsdl(
         print(operation)
     for note in contract.notes:
         print(f"# {note}")
+
+
+operate.register(commands, say, _rows)
 
 
 def main() -> None:

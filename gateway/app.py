@@ -29,14 +29,19 @@ from sdk.errors import InvalidInput, RelaisError, Text
 
 from . import journal
 from .access import Access
+from .deliveries import Deliveries
 from .dispatch import Dispatch
 from .errors import Internal
+from .follow_up import Follow
 from .health import Watch
+from .jobs import Jobs
 from .journal import log
 from .metrics import Metrics
 from .nonces import Nonces
 from .registry import AnyConnector, Registry
+from .sealing import Seal
 from .settings import GatewaySettings
+from .store import Store
 
 GRACE = 25.0
 IDLE_PATIENCE = 2.0
@@ -89,6 +94,9 @@ class Server:
         self._lead = lead
         self._runners: list[web.ServerRunner] = []
         self.dispatch: Dispatch
+        self.deliveries: Deliveries
+        self.follow: Follow
+        self.jobs: Jobs
         self.watch: Watch
         self.registry: Registry
 
@@ -98,15 +106,19 @@ class Server:
         folder = _folder(settings.data)
         ports = frozenset(s.getsockname()[1] for s in (listening, admin) if s is not None)
         self.registry = Registry.open(self._settings, self._connectors, denied_ports=ports)
-        self._nonces = Nonces(folder / "nonces.db")
-        access = Access(self._settings.clients, self._nonces, time.time, settings.trusted_proxies)
+        self._store = await asyncio.to_thread(Store.open, self._settings.store_url)
+        access = Access(self._settings.clients, Nonces(self._store), time.time, settings.trusted_proxies)
         metrics = Metrics()
-        self.watch = Watch(self.registry.instances.values(), folder, metrics, lead=self._lead)
+        self.deliveries = Deliveries(self._store, Seal(self._settings.keys_file), self._settings.deliveries)
+        self.follow = Follow(self.deliveries, self.registry.instances.get)
+        self.jobs = Jobs(self.deliveries, self.follow)
+        self.watch = Watch(self.registry.instances.values(), folder, metrics, self.jobs, lead=self._lead)
         self.dispatch = Dispatch(
             self.registry,
             access,
             self.watch,
             metrics,
+            self.deliveries,
             deadline=settings.deadline,
             max_in_flight=settings.max_in_flight,
             max_body=settings.max_body,
@@ -114,6 +126,7 @@ class Server:
         # What was built so far lives as long as the process: full collections need not walk it again.
         gc.collect()
         gc.freeze()
+        await self.jobs.start()
         await self._listen(self.dispatch, listening)
         if admin is not None:
             await self._listen(partial(_figures, metrics), admin)
@@ -138,6 +151,7 @@ class Server:
         """Stops accepting, lets what was accepted finish within `grace` seconds, then closes everything."""
         self.dispatch.draining = True
         await self.watch.stop()
+        await self.jobs.stop()
         for runner in self._runners:
             for site in list(runner.sites):
                 await site.stop()
@@ -150,11 +164,13 @@ class Server:
                 # Waits for the answers under way; a connection silent until now is closed.
                 for runner in self._runners:
                     await runner.cleanup()
+                await self.jobs.settled()
                 await self.dispatch.settled()
         except TimeoutError:
             log.warning("drain_cut_short", grace=grace)
         await self.registry.close()
-        await self._nonces.close()
+        await self.deliveries.leave()
+        await self._store.close()
 
 
 def connections_of(runner: web.ServerRunner) -> int:

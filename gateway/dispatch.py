@@ -7,37 +7,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import hdrs, web
 
 from sdk import envelope
 from sdk.call import Call, new_call, serving
-from sdk.errors import (
-    Overloaded,
-    RelaisError,
-    Text,
-    UpstreamUnavailable,
-)
+from sdk.errors import Overloaded, RelaisError, Text
 from sdk.files import File, disposition
-from sdk.invoke import Arguments, bind, narrowed, run, with_body, with_received, without_body
+from sdk.invoke import Arguments, narrowed, run, with_received
 from sdk.messages import Received
 from sdk.spec import Endpoint
 
 from . import pages
 from .access import Access
-from .bodies import business_query, decode_body
+from .bodies import business_query
 from .cache import Cache, cache_key
-from .errors import Forbidden, Internal, MethodNotAllowed, OutcomeUnknown, UnknownEndpoint
+from .deliveries import Deliveries, timed_out
+from .errors import Forbidden, Internal, MethodNotAllowed, UnknownEndpoint
 from .health import Watch
 from .inbound import prefers_english, read_body, safe_url, split_path
 from .journal import log
 from .metrics import Metrics
 from .registry import Instance, Match, Registry
+from .sent import Sent
 
-LONG_READ = 120.0
-"""Seconds an attempt with an effect goes on after its caller was answered, so that its outcome becomes known."""
+REPLAYED = "Idempotency-Replayed"
+"""Set when the answer is that of an earlier call with the same key."""
 
 
 @dataclass(slots=True)
@@ -66,6 +63,7 @@ class Dispatch:
         access: Access,
         watch: Watch,
         metrics: Metrics,
+        deliveries: Deliveries,
         *,
         deadline: float = 25.0,
         max_in_flight: int = 2000,
@@ -75,12 +73,12 @@ class Dispatch:
         self._access = access
         self._watch = watch
         self._metrics = metrics
+        self._deliveries = deliveries
         self._cache = Cache()
         self._deadline = deadline
         self._max_in_flight = max_in_flight
         self._max_body = max_body
         self._in_flight = 0
-        self._attempts: set[asyncio.Task[Any]] = set()
         self.draining = False
 
     # --- steps 1 to 3: the request, and the last resort ---------------------------------------------------------------
@@ -120,17 +118,19 @@ class Dispatch:
         if match is None or match.endpoint is None or match.endpoint.kind != "callback":
             client = await self._access.authenticate(request.method, path, query, request.headers, _peer(request))
             trace.client = client.name
+            if segments[:1] == ["deliveries"] and len(segments) == 2:
+                return _plain(await self._deliveries.state(segments[1], client.name))
             if len(segments) < 3 or segments[2] == "openapi.json":
                 return self._page(request, client, segments, query)
             trace.connector, trace.instance, trace.endpoint = segments[0], "/".join(segments[:2]), segments[2]
             self._access.authorize(client, segments[0], segments[1], "/".join(segments[2:]))
         if instance is None:
-            raise UnknownEndpoint()
+            raise unknown_instance(segments)
         trace.connector, trace.instance, trace.endpoint = segments[0], instance.where, segments[2]
         if segments[2:] == ["up"] and request.method == "GET":
             return self._up(request, instance)
         if match is None:
-            raise UnknownEndpoint()
+            raise unknown_endpoint(instance)
         if match.endpoint is None:
             raise MethodNotAllowed(headers={hdrs.ALLOW: ", ".join(sorted(set(match.allowed)))})
         trace.endpoint, trace.known = match.endpoint.path, True
@@ -140,32 +140,37 @@ class Dispatch:
                 Text("La passerelle est saturée ; rien n'a été transmis.", en="Overloaded; nothing was sent."),
                 retry_after=2.0,
             )
-        arguments = await self._arguments(request, match, query, trace)
-        return await self._serve(request, instance, match.endpoint, arguments, call, trace)
+        endpoint = match.endpoint
+        sent = await self._sent(request, match, endpoint, query, trace)
+        body = sent.body(endpoint)
+        arguments = sent.arguments(endpoint, body)
+        if endpoint.kind in ("create", "update"):
+            answered = await self._deliveries.submit(
+                instance, endpoint, sent, body, arguments, client=trace.client, headers=request.headers, call=call
+            )
+            response = self._answered(endpoint, answered.json if answered.file is None else answered.file)
+            if answered.replayed:
+                response.headers[REPLAYED] = "true"
+            return response
+        arguments = with_received(endpoint, arguments, Received(request.method, request.headers, query, sent.raw))
+        return await self._serve(instance, endpoint, arguments, call, trace)
 
     # --- step 4: arguments --------------------------------------------------------------------------------------------
 
-    async def _arguments(self, request: web.BaseRequest, match: Match, query: str, trace: _Trace) -> Arguments:
-        endpoint = match.endpoint
-        assert endpoint is not None
-        arguments = bind(endpoint, match.values, business_query(query))
+    async def _sent(
+        self, request: web.BaseRequest, match: Match, endpoint: Endpoint, query: str, trace: _Trace
+    ) -> Sent:
         raw = b""
         if endpoint.method != "GET":
             raw = await read_body(request, min(endpoint.declaration.max_body, self._max_body))
             trace.received = len(raw)
-        arguments = with_received(endpoint, arguments, Received(request.method, request.headers, query, raw))
-        if endpoint.body is None:
-            return arguments
-        if not raw:
-            without_body(endpoint)
-            return arguments
-        return with_body(endpoint, arguments, decode_body(request.headers.get(hdrs.CONTENT_TYPE), raw))
+        pairs = tuple(business_query(query))
+        return Sent(match.values, pairs, request.headers.get(hdrs.CONTENT_TYPE), raw)
 
     # --- steps 5 to 10: the endpoint ----------------------------------------------------------------------------------
 
     async def _serve(
         self,
-        request: web.BaseRequest,
         instance: Instance,
         endpoint: Endpoint,
         arguments: Arguments,
@@ -173,9 +178,7 @@ class Dispatch:
         trace: _Trace,
     ) -> web.StreamResponse:
         try:
-            if endpoint.kind in ("create", "update"):
-                value = await self._attempt(instance, endpoint, arguments, call)
-            elif endpoint.declaration.cache:
+            if endpoint.declaration.cache:
                 key = cache_key(instance.where, endpoint.path, arguments.keywords)
 
                 async def fetch() -> Any:
@@ -205,54 +208,16 @@ class Dispatch:
         value, left_out = narrowed(endpoint, value, arguments)
         if left_out:
             trace.notes["duplicate_ids"] = left_out
+        return self._answered(endpoint, value if isinstance(value, File) else endpoint.result.adapter.dump_json(value))
+
+    def _answered(self, endpoint: Endpoint, value: File | bytes) -> web.Response:
         if isinstance(value, File):
             return _file(value)
-        body = envelope.success(endpoint.result.adapter.dump_json(value), endpoint.result.contract)
-        return web.Response(body=body, content_type=envelope.CONTENT_TYPE)
-
-    async def _attempt(self, instance: Instance, endpoint: Endpoint, arguments: Arguments, call: Call) -> Any:
-        """Runs an effect in a task of its own: once something was sent it goes on reading after the caller is answered,
-        and a failure without a clear answer of the publisher is an unknown outcome, never a failure.
-        """
-        attempt = replace(call, deadline=call.deadline + LONG_READ)
-
-        async def go_on() -> Any:
-            with serving(attempt):
-                async with asyncio.timeout(attempt.remaining()):
-                    return await run(instance.connector, endpoint, arguments.keywords)
-
-        task = asyncio.create_task(go_on())
-        self._attempts.add(task)
-        task.add_done_callback(self._attempts.discard)
-        try:
-            await asyncio.wait({task}, timeout=call.remaining())
-        except asyncio.CancelledError:
-            if not attempt.effect_sent:
-                task.cancel()
-            raise
-        finally:
-            call.exchanges, call.upstream_seconds = attempt.exchanges, attempt.upstream_seconds
-        if not task.done():
-            if attempt.effect_sent:
-                task.add_done_callback(lambda done: _late(done, instance, endpoint, call))
-                raise OutcomeUnknown(detail="deadline")
-            task.cancel()
-            raise timed_out()
-        try:
-            return task.result()
-        except Exception as error:
-            said_by_publisher = isinstance(error, RelaisError) and error.processed is not None
-            if not attempt.effect_sent or said_by_publisher:
-                raise
-            if not isinstance(error, (RelaisError, TimeoutError)):
-                log.error("internal", request_id=call.request_id, instance=instance.where, exc_info=error)
-            detail = f"{type(error).__name__} {getattr(error, 'detail', '')}".strip()
-            raise OutcomeUnknown(detail=detail) from error
+        return web.Response(body=envelope.success(value, endpoint.result.contract), content_type=envelope.CONTENT_TYPE)
 
     async def settled(self) -> None:
         """Waits for the attempts still under way (at shutdown)."""
-        if self._attempts:
-            await asyncio.wait(set(self._attempts))
+        await self._deliveries.settled()
 
     # --- step 11 and the gateway's own answers ------------------------------------------------------------------------
 
@@ -349,17 +314,6 @@ class _AsFile(RelaisError):
         self.cause = cause
 
 
-def _late(task: asyncio.Task[Any], instance: Instance, endpoint: Endpoint, call: Call) -> None:
-    outcome = "cancelled" if task.cancelled() else type(task.exception()).__name__ if task.exception() else "ok"
-    log.warning(
-        "late_outcome",
-        request_id=call.request_id,
-        instance=instance.where,
-        endpoint=endpoint.path,
-        outcome=outcome,
-    )
-
-
 def _file(value: File) -> web.Response:
     return web.Response(
         body=value.content,
@@ -379,9 +333,20 @@ def _peer(request: web.BaseRequest) -> str:
     return request.remote or ""
 
 
-def timed_out() -> UpstreamUnavailable:
-    return UpstreamUnavailable(
-        Text("Le logiciel métier n'a pas répondu à temps.", en="The business software did not answer in time."),
-        timeout=True,
-        retry_after=30.0,
+def unknown_instance(segments: Sequence[str]) -> UnknownEndpoint:
+    """Told only to a caller that has the right to such an address."""
+    where = "/".join(segments[:2])
+    return UnknownEndpoint(
+        Text(f"Il n'y a pas d'instance « {where} » ici.", en=f'There is no instance "{where}" here.')
+    )
+
+
+def unknown_endpoint(instance: Instance) -> UnknownEndpoint:
+    """Told only to a caller that has the right to such an address."""
+    known = ", ".join(sorted({endpoint.path for endpoint in instance.endpoints}))
+    return UnknownEndpoint(
+        Text(
+            f"« {instance.where} » n'a pas ce point d'accès ; il a : {known}.",
+            en=f'"{instance.where}" has no such endpoint; it has: {known}.',
+        )
     )

@@ -10,7 +10,11 @@
     TooManyAttempts    429  caller    too many wrong credentials from one address
     InProgress         409  gateway   the same delivery is under way
     KeyMismatch        422  caller    the same key with another body
+    KeyRequired        400  caller    an effect that must not happen twice, and nothing that names the request
+    BadKey             400  caller    an Idempotency-Key that is empty, too long or not plain text
     OutcomeUnknown     200  network   sent, and no clear answer since: not to be sent again blindly
+    NeedsOperator      200  gateway   nothing can tell whether it was executed: a person looks
+    Pending            200  gateway   accepted, and carried out as soon as the publisher can be reached
     Internal           500  gateway   a fault of ours; its trace is only in the log
     BadSettings        500  gateway   relais.toml: raised at start
 
@@ -26,13 +30,17 @@ from typing import ClassVar
 from sdk.errors import RelaisError, Text, english
 
 __all__ = [
+    "BadKey",
     "BadSettings",
     "Forbidden",
     "InProgress",
     "Internal",
     "KeyMismatch",
+    "KeyRequired",
     "MethodNotAllowed",
+    "NeedsOperator",
     "OutcomeUnknown",
+    "Pending",
     "TooLarge",
     "TooManyAttempts",
     "TooSlow",
@@ -200,6 +208,52 @@ class KeyMismatch(_Own):
     sentence = Text(
         "Cette clé (Idempotency-Key) a déjà servi pour un autre contenu : prenez-en une nouvelle.",
         en="This key (Idempotency-Key) was already used with another content: take a new one.",
+    )
+
+
+class KeyRequired(_Own):
+    """The request must bear something that tells it apart, since a second sending could create a second time."""
+
+    status = 400
+    origin = "caller"
+    sentence = Text(
+        "Cette demande ne doit pas être faite deux fois : envoyez l'en-tête Idempotency-Key, une valeur par demande.",
+        en="This request must not be made twice: send the header Idempotency-Key, one value per request.",
+    )
+
+
+class BadKey(_Own):
+    """An `Idempotency-Key` that cannot be used."""
+
+    status = 400
+    origin = "caller"
+    sentence = Text(
+        "Idempotency-Key doit avoir de 1 à 255 caractères imprimables.",
+        en="Idempotency-Key must be 1 to 255 printable characters.",
+    )
+
+
+class NeedsOperator(_Own):
+    """Nothing can tell whether the effect happened: it is never sent again without a person's decision."""
+
+    status = 200
+    origin = "gateway"
+    untouched = None
+    sentence = Text(
+        "Impossible de savoir si la demande a été prise en compte : l'exploitant de la passerelle doit vérifier.",
+        en="Whether the request was taken into account cannot be known: the gateway's operator must check.",
+    )
+
+
+class Pending(_Own):
+    """Accepted and kept: the gateway carries it out by itself; the same key gives the final answer later."""
+
+    status = 200
+    origin = "gateway"
+    untouched = None
+    sentence = Text(
+        "La demande est enregistrée ; elle sera transmise dès que possible.",
+        en="The request is recorded; it will be passed on as soon as possible.",
     )
 
 

@@ -12,8 +12,9 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ from sdk.call import new_call, serving
 from sdk.errors import Misconfigured, RelaisError, Text, UpstreamUnavailable, english
 from sdk.spec import Schedule
 
+from .jobs import Jobs
 from .journal import log
 from .metrics import Metrics
 from .registry import Instance
@@ -42,13 +44,16 @@ WHO_ACTS: dict[State, Text] = {
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """What the last check found. `since` and `at` are ISO 8601 UTC instants; `reason` is safe to show."""
+    """What the last check found. `since` and `at` are ISO 8601 UTC instants; `reason` is safe to show to a caller,
+    `detail` to an operator.
+    """
 
     state: State
     since: str = ""
     at: str = ""
     reason: str = ""
     reason_en: str = ""
+    detail: str = ""
 
 
 UNCHECKED = Availability("unchecked")
@@ -58,8 +63,8 @@ async def probe(instance: Instance, *, now: Callable[[], datetime] = lambda: dat
     """One check of one instance, at most 25 s; never raises."""
     moment = now().isoformat(timespec="seconds")
 
-    def found(state: State, message: str = "") -> Availability:
-        return Availability(state, moment, moment, str(message), english(message))
+    def found(state: State, message: str = "", detail: str = "") -> Availability:
+        return Availability(state, moment, moment, str(message), english(message), detail)
 
     try:
         with serving(new_call(CHECK_BUDGET)):
@@ -68,11 +73,13 @@ async def probe(instance: Instance, *, now: Callable[[], datetime] = lambda: dat
     except NotImplementedError:
         return found("unchecked")
     except (UpstreamUnavailable, TimeoutError) as error:
-        return found("down", getattr(error, "message", Text("délai dépassé", en="timed out")))
+        return found(
+            "down", getattr(error, "message", Text("délai dépassé", en="timed out")), getattr(error, "detail", "")
+        )
     except Misconfigured as error:
-        return found("refused", error.message)
+        return found("refused", error.message, error.detail)
     except RelaisError as error:
-        return found("changed", error.message)
+        return found("changed", error.message, error.detail)
     except Exception as error:
         log.error("check_failed", instance=instance.where, exc_info=error)
         return found("changed", Text("la vérification a échoué", en="the check itself failed"))
@@ -90,6 +97,7 @@ class Watch:
         instances: Iterable[Instance],
         folder: Path,
         metrics: Metrics,
+        jobs: Jobs | None = None,
         *,
         lead: bool,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -97,6 +105,7 @@ class Watch:
         self._instances = {instance.where: instance for instance in instances}
         self._file = folder / "availability.json"
         self._metrics = metrics
+        self._jobs = jobs
         self._lead = lead
         self._sleep = sleep
         self._found: dict[str, Availability] = {}
@@ -106,13 +115,21 @@ class Watch:
     def start(self) -> None:
         """Begins measuring this process's instances and, in the lead one, checks and schedules."""
         self._tasks.append(asyncio.create_task(self._keep_measuring()))
+        if self._jobs is not None:
+            # Every process offers to run them: the store gives each turn to one, whichever processes are left.
+            for instance in self._instances.values():
+                for schedule in instance.connector.schedules:
+                    name = f"{instance.where} {schedule.attribute}"
+                    self._jobs.every(name, schedule.interval, partial(self._run, instance, schedule))
         if not self._lead:
             return
         for instance in self._instances.values():
             self._tasks.append(asyncio.create_task(self._keep_checking(instance)))
             self._tasks.append(asyncio.create_task(self._keep_reading_certificates(instance)))
             self._tasks.extend(
-                asyncio.create_task(self._keep_running(instance, schedule)) for schedule in instance.connector.schedules
+                asyncio.create_task(self._keep_running(instance, schedule))
+                for schedule in instance.connector.schedules
+                if self._jobs is None or schedule.at_start
             )
 
     async def stop(self) -> None:
@@ -132,11 +149,18 @@ class Watch:
         before = self._found.get(instance.where, UNCHECKED)
         found = await probe(instance)
         if found.state == before.state:
-            found = Availability(found.state, before.since, found.at, found.reason, found.reason_en)
+            found = replace(found, since=before.since)
         else:
             event = "instance_available" if found.state in ("up", "unchecked") else "instance_unavailable"
             if not (before.state == "unchecked" and found.state == "up"):
-                log.warning(event, instance=instance.where, state=found.state, before=before.state, reason=found.reason)
+                log.warning(
+                    event,
+                    instance=instance.where,
+                    state=found.state,
+                    before=before.state,
+                    reason=found.reason,
+                    detail=found.detail,
+                )
         self._found[instance.where] = found
         self._metrics.available(instance.where, found.state in ("up", "unchecked"))
         self._write()
@@ -175,20 +199,25 @@ class Watch:
         if not schedule.at_start:
             await self._sleep(schedule.interval)
         while True:
-            started = time.monotonic()
-            outcome = "ok"
-            try:
-                with serving(new_call(schedule.interval)):
-                    await schedule.function(instance.connector)
-            except RelaisError as error:
-                outcome = type(error).__name__
-                log.warning("schedule_failed", instance=instance.where, work=schedule.attribute, err_class=outcome)
-            except Exception as error:
-                outcome = "Internal"
-                log.error("schedule_failed", instance=instance.where, work=schedule.attribute, exc_info=error)
-            elapsed = round((time.monotonic() - started) * 1000)
-            log.debug("schedule", instance=instance.where, work=schedule.attribute, outcome=outcome, ms=elapsed)
+            await self._run(instance, schedule)
+            if self._jobs is not None:
+                return  # the turns after the first are shared
             await self._sleep(schedule.interval)
+
+    async def _run(self, instance: Instance, schedule: Schedule) -> None:
+        started = time.monotonic()
+        outcome = "ok"
+        try:
+            with serving(new_call(schedule.interval)):
+                await schedule.function(instance.connector)
+        except RelaisError as error:
+            outcome = type(error).__name__
+            log.warning("schedule_failed", instance=instance.where, work=schedule.attribute, err_class=outcome)
+        except Exception as error:
+            outcome = "Internal"
+            log.error("schedule_failed", instance=instance.where, work=schedule.attribute, exc_info=error)
+        elapsed = round((time.monotonic() - started) * 1000)
+        log.debug("schedule", instance=instance.where, work=schedule.attribute, outcome=outcome, ms=elapsed)
 
     def _write(self) -> None:
         scratch = self._file.with_suffix(".new")

@@ -303,6 +303,13 @@ def load(path: Path | str, environ: Mapping[str, str] = os.environ) -> GatewaySe
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise BadSettings(Text(f"{path.name} : n'est pas en UTF-8", en=f"{path.name}: is not UTF-8")) from None
+    except FileNotFoundError:
+        raise BadSettings(
+            Text(
+                f"{path} : introuvable ; indiquez le chemin du fichier de configuration (-c)",
+                en=f"{path}: not found; give the path of the configuration file (-c)",
+            )
+        ) from None
     except OSError as error:
         raise BadSettings(
             Text(

@@ -632,4 +632,4 @@ async def test_the_lines_of_the_demonstration_do_what_they_say(tmp_path: Path) -
             shown, created = await shell.communicate()
     assert '"url":' in created.decode()
     assert "RÉGIE DE DÉMONSTRATION" in shown.decode()
-    assert '"status":"paid"' in shown.decode().splitlines()[-1]
+    assert '"status":"paid"' in shown.decode().rstrip().splitlines()[-1]

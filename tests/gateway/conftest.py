@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ CLIENTS = {"tests": {"api_key": KEY["X-API-Key"], "rights": ["*/*/*"]}}
 
 @dataclass
 class Gateway:
-    """A running gateway. `call` answers (status, headers, decoded body)."""
+    """A running gateway. `call` answers (status, headers, decoded body); each effect has a key of its own."""
 
     url: str
     session: aiohttp.ClientSession
@@ -34,7 +35,8 @@ class Gateway:
     async def call(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
     ) -> tuple[int, Mapping[str, str], Any]:
-        sent = {**KEY, **(headers or {})}
+        own_key = {"Idempotency-Key": uuid.uuid4().hex} if method != "GET" else {}
+        sent = {**KEY, **own_key, **(headers or {})}
         async with self.session.request(
             method, self.url + path, headers=sent, allow_redirects=False, **options
         ) as answer:
@@ -59,6 +61,7 @@ async def running(
     settings: Mapping[str, Any] | None = None,
     http: Mapping[str, Any] | None = None,
     clients: Mapping[str, Any] | None = None,
+    deliveries: Mapping[str, Any] | None = None,
     **gateway: Any,
 ) -> AsyncIterator[Gateway]:
     """A gateway with one instance `test` of each connector."""
@@ -67,6 +70,7 @@ async def running(
     chosen = GatewaySettings.model_validate(
         {
             "gateway": {"listen": f"127.0.0.1:{port}", "data": str(folder), **gateway},
+            "deliveries": dict(deliveries or {}),
             "egress": {"private": ["127.0.0.0/8"]},
             "clients": {name: {"name": name, **one} for name, one in (clients or CLIENTS).items()},
             "instances": {

@@ -17,6 +17,7 @@ from gateway.errors import Forbidden, TooManyAttempts, Unauthenticated
 from gateway.nonces import Nonces
 from gateway.settings import ClientSettings
 from gateway.signature import sign
+from gateway.store import Store
 
 PEER = "192.0.2.7"
 MOMENT = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -178,8 +179,8 @@ async def test_any_credential_is_recognised_or_refused(authorization: str, query
 
 
 async def test_a_signed_query_is_accepted_once_over_two_gateways_on_the_same_file(tmp_path: Path) -> None:
-    stores = [Nonces(tmp_path / "nonces.db"), Nonces(tmp_path / "nonces.db")]
-    one, two = (make(nonces=store) for store in stores)
+    stores = [Store.open(f"sqlite:///{tmp_path / 'relais.db'}") for _ in range(2)]
+    one, two = (make(nonces=Nonces(store)) for store in stores)
     assert (await called(one, query=signed())).name == "signer"
     assert "already used" in await refusal(one, query=signed())
     assert "already used" in await refusal(two, query=signed())

@@ -28,6 +28,7 @@ from sdk import (
     NotFound,
     Point,
     Receipt,
+    Received,
     Rejected,
     RelaisError,
     Rest,
@@ -157,6 +158,11 @@ class Trees(Connector[Settings]):
     @callback("planted")
     async def planted(self, notice: Notice) -> None:
         """The publisher says a tree was planted."""
+
+    @callback("rung")
+    async def rung(self, came: Received) -> Row:
+        """The publisher rings, with a signature."""
+        return Row(signature=came.headers["X-Signature"], size=len(came.body))
 
 
 class Publisher:
@@ -446,6 +452,17 @@ async def test_the_last_good_list_answers_while_the_publisher_is_down(start: Sta
 async def test_a_callback_needs_no_account(gateway: Gateway) -> None:
     async with gateway.session.post(f"{gateway.url}/trees/test/planted", data={"tree": "7"}) as answer:
         assert await answer.json() == {"err": 0, "data": None}
+
+
+async def test_a_callback_may_take_the_call_as_it_came(gateway: Gateway) -> None:
+    sent = {"X-Signature": "s", "Content-Type": "application/octet-stream"}
+    async with gateway.session.post(f"{gateway.url}/trees/test/rung", data=b"\x00raw", headers=sent) as answer:
+        assert (await answer.json())["data"] == {"signature": "s", "size": 4}
+
+
+async def test_an_unknown_endpoint_is_answered_by_the_known_ones(gateway: Gateway) -> None:
+    assert "trees/{number}" in (await gateway.get("/trees/test/nothing"))["err_desc"]
+    assert "trees/other" in (await gateway.get("/trees/other/species"))["err_desc"]
 
 
 async def test_without_credentials_nothing_else_answers(gateway: Gateway) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
+import time
 from pathlib import Path
 
+import aiohttp
 import pytest
 
-from .test_serve import configured, relais
+from gateway.signature import verify
+from sdk import Secret
+
+from .test_serve import KEY, configured, relais
 
 GARDEN = ("--connector", "tests.gateway.garden:Garden")
 
@@ -91,3 +98,46 @@ async def test_a_missing_secret_is_named_without_its_value(tmp_path: Path) -> No
     assert code == 1
     assert "signature" in err
     assert "key" in err
+
+
+async def test_a_wsdl_is_shown_by_its_operations() -> None:
+    code, out, _ = await said("wsdl", "connectors/payfip/payfip.wsdl")
+    assert code == 0
+    assert "recupererDetailClient(arg0?: {numCli?: string})" in out
+
+
+async def test_an_address_is_signed_as_publik_would(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    code, out, _ = await said(
+        "sign", "http://127.0.0.1/garden/town/flowers?q=rose", "--client", "wcs", "-c", str(config)
+    )
+    assert code == 0
+    address, _, query = out.strip().partition("?")
+    assert address == "http://127.0.0.1/garden/town/flowers"
+    assert query.startswith("q=rose&orig=demarches.example.org&algo=sha256&timestamp=")
+    assert verify(query, {"demarches.example.org": Secret(KEY)}, time.time()).orig == "demarches.example.org"
+
+
+async def test_a_client_without_key_cannot_sign(tmp_path: Path) -> None:
+    code, _, err = await said("sign", "http://x/", "--client", "nobody", "-c", str(configured(tmp_path)))
+    assert (code, "nobody" in err) == (1, True)
+
+
+async def test_check_says_which_right_opens_nothing(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    config.write_text(config.read_text().replace('rights = ["garden/*/*"]', 'rights = ["garden/*/*", "gardne/*/*"]'))
+    code, _, err = await said("check", "-c", str(config), "--offline", *GARDEN)
+    assert code == 0
+    assert "gardne/*/*" in err
+
+
+async def test_a_simulator_runs_by_itself_until_it_is_stopped() -> None:
+    process = await relais("simulate", "payfip")
+    assert process.stdout
+    async with asyncio.timeout(20):
+        url = (await process.stdout.readline()).decode().strip()
+        async with aiohttp.ClientSession() as session, session.get(f"{url}_simulator/ledger") as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+    assert process.returncode == 0

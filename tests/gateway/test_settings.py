@@ -153,7 +153,10 @@ CLIENT = '[clients.wcs]\nbasic = { username = "u", password = "p" }\nrights = []
         ('[gateway]\nlisten = "::1:99999999"', "is not"),
         ('[gateway]\nmax_body = "lots"', 'relais.toml, line 2, gateway.max_body: is not a size: write "20MB"'),
         ("[gateway]\nmax_body = true", "is not a size"),
-        ('[gateway]\nlog_level = "loud"', "relais.toml, line 2, gateway.log_level: must be 'debug', 'info', 'warning' or 'error'"),
+        (
+            '[gateway]\nlog_level = "loud"',
+            "relais.toml, line 2, gateway.log_level: must be 'debug', 'info', 'warning' or 'error'",
+        ),
         (
             '[egress]\nprivate = [\n  "10.0.0.0/8",\n  "10.0.0.1/8"]',
             "line 2, egress.private.1: is not an address or a network",
@@ -234,8 +237,10 @@ def test_bad_toml_is_told_with_its_line(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    with pytest.raises(BadSettings, match="illisible"):
+    with pytest.raises(BadSettings, match="introuvable"):
         load(tmp_path / "absent.toml")
+    with pytest.raises(BadSettings, match="illisible"):
+        load(tmp_path)
     (tmp_path / "latin.toml").write_bytes(b"# \xe9")
     with pytest.raises(BadSettings, match="UTF-8"):
         load(tmp_path / "latin.toml")

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from gateway.errors import Internal, Unauthenticated
 from gateway.nonces import KEPT, Nonces
 from gateway.signature import Signed, is_signed, sign, verify
+from gateway.store import Store, nonces
 from sdk.model import Secret
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,98 +131,78 @@ def test_a_query_claims_a_signature_or_not() -> None:
 # --- nonces -----------------------------------------------------------------------------------------------------------
 
 
+def opened(folder: Path) -> Store:
+    return Store.open(f"sqlite:///{folder / 'relais.db'}")
+
+
 async def test_a_nonce_is_spent_once_over_two_stores_on_the_same_file(tmp_path: Path) -> None:
-    one, two = Nonces(tmp_path / "nonces.db"), Nonces(tmp_path / "nonces.db")
+    stores = [opened(tmp_path), opened(tmp_path)]
+    one, two = map(Nonces, stores)
     assert await one.spend("wcs", "n", NOW)
     assert not await one.spend("wcs", "n", NOW)
     assert not await two.spend("wcs", "n", NOW)
     assert await two.spend("other", "n", NOW)
     assert not await one.spend("other", "n", NOW)
-    await asyncio.gather(one.close(), two.close())
+    await asyncio.gather(*(store.close() for store in stores))
 
 
 async def test_a_spent_nonce_is_remembered_after_a_restart(tmp_path: Path) -> None:
-    before = Nonces(tmp_path / "nonces.db")
-    assert await before.spend("wcs", "n", NOW)
+    before = opened(tmp_path)
+    assert await Nonces(before).spend("wcs", "n", NOW)
     await before.close()
-    after = Nonces(tmp_path / "nonces.db")
-    assert not await after.spend("wcs", "n", NOW + 60)
+    after = opened(tmp_path)
+    assert not await Nonces(after).spend("wcs", "n", NOW + 60)
     await after.close()
 
 
 async def test_a_nonce_spent_by_another_process_is_refused(tmp_path: Path) -> None:
     script = (
-        "import asyncio, sys, pathlib\n"
+        "import asyncio, sys\n"
         "from gateway.nonces import Nonces\n"
+        "from gateway.store import Store\n"
         "async def main():\n"
-        "    nonces = Nonces(pathlib.Path(sys.argv[1]))\n"
-        f"    print(await nonces.spend('wcs', 'n', {NOW}))\n"
-        "    await nonces.close()\n"
+        "    store = Store.open(sys.argv[1])\n"
+        f"    print(await Nonces(store).spend('wcs', 'n', {NOW}))\n"
+        "    await store.close()\n"
         "asyncio.run(main())\n"
     )
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", script, str(tmp_path / "nonces.db"), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-c",
+        script,
+        f"sqlite:///{tmp_path / 'relais.db'}",
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await process.communicate()
     assert out.strip() == b"True"
-    here = Nonces(tmp_path / "nonces.db")
-    assert not await here.spend("wcs", "n", NOW)
+    here = opened(tmp_path)
+    assert not await Nonces(here).spend("wcs", "n", NOW)
     await here.close()
 
 
 async def test_of_many_simultaneous_uses_one_wins(tmp_path: Path) -> None:
-    stores = [Nonces(tmp_path / "nonces.db") for _ in range(4)]
-    won = await asyncio.gather(*(store.spend("wcs", "n", NOW) for store in stores for _ in range(10)))
+    stores = [opened(tmp_path) for _ in range(4)]
+    won = await asyncio.gather(*(Nonces(store).spend("wcs", "n", NOW) for store in stores for _ in range(10)))
     assert sum(won) == 1
     await asyncio.gather(*(store.close() for store in stores))
 
 
 async def test_old_nonces_are_forgotten_and_recent_ones_kept(tmp_path: Path) -> None:
-    before = Nonces(tmp_path / "nonces.db")
+    store = opened(tmp_path)
+    before = Nonces(store)
     await before.spend("wcs", "old", NOW)
     await before.spend("wcs", "recent", NOW + 60)
-    await before.close()
-    after = Nonces(tmp_path / "nonces.db")
-    await after.spend("wcs", "new", NOW + KEPT + 1)
-    await after.close()
-    with sqlite3.connect(tmp_path / "nonces.db") as connection:
-        left = {nonce for (nonce,) in connection.execute("SELECT nonce FROM nonces")}
-    connection.close()
+    await Nonces(store).spend("wcs", "new", NOW + KEPT + 1)
+    left = await store.run(lambda connection: set(connection.execute(select(nonces.c.nonce)).scalars()))
+    await store.close()
     assert left == {"recent", "new"}
 
 
-async def test_each_commit_waits_for_the_disk(tmp_path: Path) -> None:
-    nonces = Nonces(tmp_path / "nonces.db")
-    await nonces.spend("wcs", "n", NOW)
-    connection = nonces._connection
-    assert connection is not None
-    pragmas = await asyncio.get_running_loop().run_in_executor(
-        nonces._thread,
-        lambda: [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")],
-    )
-    assert pragmas == ["wal", 2]
-    await nonces.close()
-
-
-async def test_a_store_that_cannot_be_written_accepts_nothing(tmp_path: Path) -> None:
-    nonces = Nonces(tmp_path / "absent" / "nonces.db")
-    with pytest.raises(Internal) as caught:
-        await nonces.spend("wcs", "n", NOW)
-    assert str(tmp_path) not in caught.value.message
-    await nonces.close()
-
-
-async def test_a_damaged_store_accepts_nothing(tmp_path: Path) -> None:
-    (tmp_path / "nonces.db").write_bytes(b"this is not a database" * 100)
-    nonces = Nonces(tmp_path / "nonces.db")
-    with pytest.raises(Internal):
-        await nonces.spend("wcs", "n", NOW)
-    await nonces.close()
-
-
 async def test_a_closed_store_accepts_nothing(tmp_path: Path) -> None:
-    nonces = Nonces(tmp_path / "nonces.db")
-    await nonces.spend("wcs", "n", NOW)
-    await nonces.close()
+    store = opened(tmp_path)
+    spent = Nonces(store)
+    await spent.spend("wcs", "n", NOW)
+    await store.close()
     with pytest.raises(Internal):
-        await nonces.spend("wcs", "m", NOW)
+        await spent.spend("wcs", "m", NOW)

@@ -1,0 +1,434 @@
+"""Never lost, never twice: an effect is journaled before its first byte, and its outcome before its answer.
+
+`Deliveries.submit` carries a caller's request out, or answers by what the journal knows of its key. What has an unknown
+outcome, and what is accepted for later, is brought to its end by `Follow` (in `follow_up.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from sdk.call import Call, serving
+from sdk.errors import InvalidInput, NotFound, Rejected, RelaisError, Text, UpstreamUnavailable, english
+from sdk.files import File
+from sdk.invoke import Arguments, run
+from sdk.spec import Endpoint
+
+from .errors import InProgress, Internal, KeyMismatch, NeedsOperator, OutcomeUnknown, Pending, UnknownEndpoint
+from .journal import log
+from .registry import Instance
+from .sealing import Seal, Unsealable
+from .sent import Sent, delivery_key
+from .settings import DeliveryOptions
+from .store import Store, StoreUnavailable, records
+from .store.records import Begun, New
+
+__all__ = ["LONG_READ", "Answered", "Deliveries", "End", "timed_out"]
+
+LONG_READ = 120.0
+"""Seconds an attempt goes on after its caller was answered, so that its outcome becomes known."""
+WRITING = (0.05, 2.0)
+"""First and longest pause between two tries to write an outcome that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The result of an effect: its JSON, or the file it is. `replayed` when it is that of an earlier call."""
+
+    json: bytes = b""
+    file: File | None = None
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an attempt ended: its state, and the result or the error that tells it."""
+
+    state: str
+    answer: Answered | None = None
+    error: RelaisError | None = None
+
+
+@dataclass(slots=True)
+class _Attempt:
+    call: Call
+    running: asyncio.Task[Any]
+    ended: asyncio.Task[End]
+
+
+class Deliveries:
+    """The journal of this process. `clock` gives seconds since 1970, `monotonic` those of a clock never set back."""
+
+    def __init__(
+        self,
+        store: Store,
+        seal: Seal,
+        options: DeliveryOptions,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.store = store
+        self.seal = seal
+        self.options = options
+        self.clock = clock
+        self.node = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._seen = float("-inf")
+        self._attempts: set[asyncio.Task[Any]] = set()
+
+    async def beat(self) -> None:
+        """Tells the others that this process lives. Raises `StoreUnavailable`."""
+        began = self._monotonic()
+        await self.store.run(lambda connection: records.beat(connection, self.node, self.clock()))
+        self._seen = began
+
+    async def leave(self) -> None:
+        """Tells the others that this process ends."""
+        with suppress(StoreUnavailable):
+            await self.store.run(lambda connection: records.leave(connection, self.node))
+
+    async def settled(self) -> None:
+        """Waits for the attempts still under way (at shutdown)."""
+        if self._attempts:
+            await asyncio.wait(set(self._attempts))
+
+    # --- a caller's request -------------------------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        instance: Instance,
+        endpoint: Endpoint,
+        sent: Sent,
+        body: Any,
+        arguments: Arguments,
+        *,
+        client: str,
+        headers: Mapping[str, str],
+        call: Call,
+    ) -> Answered:
+        """Carries the request out once, whatever happens, or gives the answer of the first time."""
+        new = self._new(instance, endpoint, sent, body, client, headers, call)
+        self._must_be_seen()
+        begun: Begun = await self.store.run(
+            lambda connection: records.begin(connection, new, self.node, self.clock(), self.options.lease)
+        )
+        call.notes["delivery"] = begun.id
+        if begun.verdict == "go":
+            return await self._carried_out(instance, endpoint, arguments, begun, call)
+        call.notes["verdict"] = begun.verdict
+        if begun.verdict == "replay":
+            return self.replayed(instance.where, begun)
+        raise _standing(begun)
+
+    def _new(
+        self,
+        instance: Instance,
+        endpoint: Endpoint,
+        sent: Sent,
+        body: Any,
+        client: str,
+        headers: Mapping[str, str],
+        call: Call,
+    ) -> New:
+        declaration = endpoint.declaration
+        fingerprint = sent.fingerprint(endpoint, body)
+        key = delivery_key(headers, endpoint, body, fingerprint) or f"r:{secrets.token_hex(16)}"
+        delivery = records.new_id()
+        theirs = body.get(declaration.reference) if declaration.reference and isinstance(body, dict) else None
+        packed = sent.packed()
+        return New(
+            id=delivery,
+            key=key,
+            client=client,
+            instance=instance.where,
+            endpoint=named(endpoint),
+            delivery=declaration.delivery or "at-most-once",
+            reference=str(theirs) if theirs not in (None, "") else delivery,
+            fingerprint=fingerprint,
+            patience=self._patience(instance, endpoint),
+            request_id=call.request_id,
+            seal=lambda row: self.seal.seal(packed, instance.where, "request", row),
+        )
+
+    def _patience(self, instance: Instance, endpoint: Endpoint) -> float:
+        longest = endpoint.declaration.longest
+        if longest is None:
+            return self.options.quarantine
+        return longest + self.options.margin
+
+    def _must_be_seen(self) -> None:
+        """A process the others may think dead sends nothing."""
+        if self._monotonic() - self._seen > 0.7 * self.options.lease:
+            raise StoreUnavailable(detail="not seen alive")
+
+    async def _carried_out(
+        self, instance: Instance, endpoint: Endpoint, arguments: Arguments, begun: Begun, call: Call
+    ) -> Answered:
+        attempt = self.start(instance, endpoint, arguments, begun, call)
+        try:
+            await asyncio.wait({attempt.ended}, timeout=call.remaining())
+            if not attempt.ended.done():
+                if not attempt.call.effect_sent:
+                    attempt.running.cancel()
+                    await asyncio.wait({attempt.ended}, timeout=2.0)
+                if not attempt.ended.done():
+                    raise _unknown(begun, detail="deadline")
+        except asyncio.CancelledError:
+            if not attempt.call.effect_sent:
+                attempt.running.cancel()
+            raise
+        finally:
+            call.exchanges, call.upstream_seconds = attempt.call.exchanges, attempt.call.upstream_seconds
+        end = attempt.ended.result()
+        if end.answer is not None:
+            return end.answer
+        assert end.error is not None
+        raise end.error
+
+    async def state(self, delivery: str, client: str) -> dict[str, Any]:
+        """Where a delivery of this client stands, with its final answer. Raises `UnknownEndpoint` for any other."""
+        row = await self.store.run(partial(records.find, delivery=delivery))
+        if row is None or row["client"] != client:
+            raise UnknownEndpoint()
+        said: dict[str, Any] = {
+            "id": row["id"],
+            "endpoint": f"{row['instance']}/{row['endpoint'].partition(' ')[2]}",
+            "state": row["state"],
+            "final": row["state"] in records.ENDED,
+            "attempts": row["attempt"],
+            "created": instant(row["created"]),
+            "updated": instant(row["updated"]),
+            "err_class": row["err_class"] or None,
+            "upstream_id": row["upstream_id"] or None,
+            "data": None,
+        }
+        if row["answer"] is not None and row["state"] in ("DONE", "REFUSED"):
+            try:
+                kept = self.seal.open(row["answer"], row["instance"], "answer", row["id"])
+            except Unsealable as error:
+                raise Internal(detail=f"delivery {delivery}: {error}") from error
+            if row["state"] == "REFUSED":
+                said |= json.loads(kept)
+            elif kept[:1] == b"J":
+                said["data"] = json.loads(kept[1:])
+        return said
+
+    # --- an attempt ---------------------------------------------------------------------------------------------------
+
+    def start(
+        self, instance: Instance, endpoint: Endpoint, arguments: Arguments, begun: Begun, call: Call, owed: bool = False
+    ) -> _Attempt:
+        """Runs the method of an attempt whose row is committed, in tasks of its own; `ended` writes the outcome."""
+        own = replace(
+            call,
+            deadline=call.deadline + LONG_READ,
+            reference=begun.reference,
+            repeatable=False,
+            guard=self._must_be_seen,
+        )
+
+        async def go_on() -> Any:
+            with serving(own):
+                async with asyncio.timeout(own.remaining()):
+                    return await run(instance.connector, endpoint, arguments.keywords)
+
+        running = asyncio.create_task(go_on())
+        ended = asyncio.create_task(self._ended(running, instance, endpoint, begun, own, owed))
+        self._attempts.add(ended)
+        ended.add_done_callback(self._attempts.discard)
+        return _Attempt(own, running, ended)
+
+    async def _ended(
+        self,
+        running: asyncio.Task[Any],
+        instance: Instance,
+        endpoint: Endpoint,
+        begun: Begun,
+        call: Call,
+        owed: bool,
+    ) -> End:
+        await asyncio.wait({running})
+        end, values = self._outcome(running, instance, endpoint, begun, call, owed)
+        first, longest = WRITING
+        while True:
+            write = partial(
+                records.finish,
+                delivery=begun.id,
+                attempt=begun.attempt,
+                node=self.node,
+                now=self.clock(),
+                values=values,
+            )
+            try:
+                written = await self.store.run(write)
+                break
+            except StoreUnavailable as error:
+                # The outcome is known: it is kept until it can be written, else the row ends as unknown.
+                log.error("outcome_not_written", delivery=begun.id, detail=error.detail)
+                await self._sleep(first)
+                first = min(2 * first, longest)
+        if not written:
+            log.error("fenced", delivery=begun.id, attempt=begun.attempt, state=end.state)
+            return End("UNKNOWN", error=_unknown(begun, detail="fenced"))
+        if not owed and call.remaining() < LONG_READ:
+            outcome = "ok" if end.error is None else type(end.error).__name__
+            log.warning("late_outcome", delivery=begun.id, instance=instance.where, outcome=outcome)
+        return end
+
+    def _outcome(
+        self,
+        running: asyncio.Task[Any],
+        instance: Instance,
+        endpoint: Endpoint,
+        begun: Begun,
+        call: Call,
+        owed: bool,
+    ) -> tuple[End, dict[str, Any]]:
+        """What the attempt showed, and what to write of it."""
+        place = (instance.where, "answer", begun.id)
+        if running.cancelled():
+            error: BaseException | None = timed_out()
+        else:
+            error = running.exception()
+        if error is None:
+            kept, answer, upstream_id = kept_answer(endpoint, running.result())
+            return End("DONE", answer), done(self.seal.seal(kept, *place), kept, upstream_id)
+        if isinstance(error, TimeoutError):
+            error = timed_out()
+        state = classified(error, call)
+        if not isinstance(error, RelaisError):
+            log.error("internal", request_id=call.request_id, instance=instance.where, exc_info=error)
+        told = error if isinstance(error, RelaisError) else Internal()
+        if state == "REFUSED" and begun.unresolved and endpoint.declaration.delivery != "at-least-once":
+            # An earlier attempt may have been executed: this refusal proves nothing about it.
+            state = "PARKED"
+        values: dict[str, Any] = {"state": state, "err_class": type(told).__name__, "next_at": None}
+        if state == "UNKNOWN":
+            del values["next_at"]
+            detail = f"{type(error).__name__} {getattr(error, 'detail', '')}".strip()
+            unknown = _unknown(begun, detail=detail)
+            unknown.__cause__ = error
+            return End(state, error=unknown), values
+        if state == "PARKED":
+            return End(state, error=_standing(replace(begun, verdict="parked"))), values
+        if state == "NOT_SENT" and owed:
+            values["next_at"] = self.clock() + self.options.backoff
+        if state == "REFUSED":
+            said = {"err_desc": str(told.message), "en": english(told.message), "err_code": told.code}
+            values["answer"] = self.seal.seal(json.dumps(said).encode(), *place)
+        return End(state, error=told), values
+
+    def replayed(self, where: str, begun: Begun) -> Answered:
+        """The answer the journal keeps; once erased, only the publisher's number is left of it."""
+        if begun.answer is None:
+            return Answered(json.dumps({"id": begun.upstream_id}).encode(), replayed=True)
+        try:
+            kept = self.seal.open(begun.answer, where, "answer", begun.id)
+        except Unsealable as error:
+            raise Internal(detail=f"delivery {begun.id}: {error}") from error
+        return replace(unpacked_answer(kept), replayed=True)
+
+
+# --- what an outcome is -----------------------------------------------------------------------------------------------
+
+
+def classified(error: BaseException, call: Call) -> str:
+    """The state a failure leaves the delivery in; anything that is not certain is `UNKNOWN`."""
+    if isinstance(error, (InvalidInput, NotFound, Rejected)):
+        return "REFUSED"
+    processed = error.processed if isinstance(error, RelaisError) else None
+    if not call.effect_sent or (processed is False and call.effects == 1):
+        return "NOT_SENT"  # with several effects, the one that failed may not be the one that was executed
+    return "REFUSED" if processed else "UNKNOWN"
+
+
+def done(sealed: bytes, kept: bytes, upstream_id: str) -> dict[str, Any]:
+    """What is written of a success."""
+    return {
+        "state": "DONE",
+        "answer": sealed,
+        "upstream_id": upstream_id,
+        "digest": hashlib.sha256(kept).hexdigest(),
+        "err_class": "",
+        "next_at": None,
+        "quarantine": None,
+        "unresolved": False,
+    }
+
+
+def kept_answer(endpoint: Endpoint, value: Any) -> tuple[bytes, Answered, str]:
+    """A result as it is kept, as it is answered, and the publisher's number in it."""
+    if isinstance(value, File):
+        head = json.dumps({"filename": value.filename, "type": value.content_type}).encode()
+        return b"F" + head + b"\n" + value.content, Answered(file=value), ""
+    body = endpoint.result.adapter.dump_json(value)
+    return b"J" + body, Answered(body), str(getattr(value, "id", "") or "")
+
+
+def unpacked_answer(kept: bytes) -> Answered:
+    if kept[:1] == b"J":
+        return Answered(kept[1:])
+    head, _, content = kept[1:].partition(b"\n")
+    said = json.loads(head)
+    return Answered(file=File(filename=said["filename"], content_type=said["type"], content=content))
+
+
+def instant(seconds: float) -> str:
+    """ISO 8601, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def named(endpoint: Endpoint) -> str:
+    """An endpoint's name in the journal."""
+    return f"{endpoint.method} {endpoint.path}"
+
+
+def timed_out() -> UpstreamUnavailable:
+    """No answer in time, and no effect under way."""
+    return UpstreamUnavailable(
+        Text("Le logiciel métier n'a pas répondu à temps.", en="The business software did not answer in time."),
+        timeout=True,
+        retry_after=30.0,
+    )
+
+
+def _operation(begun: Begun) -> dict[str, object]:
+    return {"operation": begun.id, "status_url": f"/deliveries/{begun.id}"}
+
+
+def _unknown(begun: Begun, *, detail: str = "") -> OutcomeUnknown:
+    error = OutcomeUnknown(detail=detail)
+    error.data = _operation(begun)
+    return error
+
+
+def _standing(begun: Begun) -> RelaisError:
+    """The answer of a key whose delivery has no result to give."""
+    match begun.verdict:
+        case "mismatch":
+            return KeyMismatch()
+        case "in-progress":
+            error: RelaisError = InProgress(retry_after=2.0)
+        case "pending":
+            error = Pending()
+        case "parked":
+            error = NeedsOperator()
+        case _:
+            return _unknown(begun, detail="same key")
+    error.data = _operation(begun)
+    return error

@@ -1,0 +1,106 @@
+"""The tables of the store. Instants are seconds since 1970 (UTC); what may hold personal data is sealed bytes.
+
+A change of these tables is a new file in `migrations/versions`, written so that the version before still runs on the
+changed tables (expand first, contract one version later).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+__all__ = ["audit", "deliveries", "metadata", "nodes", "nonces", "schedules"]
+
+metadata = MetaData()
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("seen", Double, nullable=False),
+)
+"""One row per living process: one not seen for a lease is dead, and what it was sending has an unknown outcome."""
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("scope", Text, nullable=False, unique=True),  # digest of client, instance, endpoint, key
+    Column("key", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("instance", Text, nullable=False),  # connector/instance
+    Column("endpoint", Text, nullable=False),  # METHOD path
+    Column("delivery", Text, nullable=False),  # its class
+    Column("reference", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("owner", Text),
+    Column("unresolved", Boolean, nullable=False),  # an attempt before this one may have been executed
+    Column("owed", Boolean, nullable=False),  # nobody waits any more: the gateway itself brings it to its end
+    Column("tries", Integer, nullable=False),  # follow-ups since the last attempt
+    Column("patience", Double, nullable=False),  # seconds of quarantine
+    Column("quarantine", Double),  # not sent again before
+    Column("next_at", Double),  # to be looked at by whoever is free
+    Column("created", Double, nullable=False),
+    Column("updated", Double, nullable=False),
+    Column("request", LargeBinary),  # sealed
+    Column("answer", LargeBinary),  # sealed
+    Column("err_class", Text, nullable=False, server_default=""),
+    Column("upstream_id", Text, nullable=False, server_default=""),
+    Column("digest", Text, nullable=False, server_default=""),  # of the answer
+    Column("request_id", Text, nullable=False, server_default=""),
+    Column("format", Integer, nullable=False, server_default="1"),
+    Index(
+        "deliveries_due",
+        "next_at",
+        sqlite_where=text("next_at IS NOT NULL"),
+        postgresql_where=text("next_at IS NOT NULL"),
+    ),
+    Index(
+        "deliveries_sending",
+        "owner",
+        sqlite_where=text("state = 'SENDING'"),
+        postgresql_where=text("state = 'SENDING'"),
+    ),
+    Index("deliveries_reference", "reference"),
+    Index("deliveries_updated", "updated"),
+)
+
+nonces = Table(
+    "nonces",
+    metadata,
+    Column("orig", Text, primary_key=True),
+    Column("nonce", Text, primary_key=True),
+    Column("spent", Double, nullable=False, index=True),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("due", Double, nullable=False),
+)
+"""The next turn of what runs once over all processes; whoever moves `due` on has the turn."""
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("hash", Text, nullable=False),  # of this row and of the hash before it
+)

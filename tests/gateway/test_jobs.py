@@ -1,0 +1,104 @@
+"""Work without a caller, once over all processes; on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from gateway.store import Store, deliveries, records
+from gateway.store.records import New
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgres"))
+    return f"sqlite:///{tmp_path / 'relais.db'}"
+
+
+@pytest.fixture
+async def stores(url: str) -> AsyncIterator[tuple[Store, Store]]:
+    """Two processes on one database."""
+    one, two = Store.open(url), Store.open(url)
+    yield one, two
+    await one.close()
+    await two.close()
+
+
+async def turns(stores: tuple[Store, Store], now: float, *, at_start: bool = False) -> list[float]:
+    turn = partial(records.turn, name="x", now=now, interval=60.0, at_start=at_start)
+    return [await store.run(turn) for store in stores]
+
+
+async def test_a_schedule_runs_once_over_all_processes(stores: tuple[Store, Store]) -> None:
+    assert await turns(stores, 1000.0) == [60.0, 60.0]
+    assert await turns(stores, 1060.0) == [0.0, 60.0]
+    assert await turns(stores, 1119.0) == [1.0, 1.0]
+
+
+async def test_turns_that_nobody_took_are_not_caught_up(stores: tuple[Store, Store]) -> None:
+    await turns(stores, 1000.0)
+    assert await turns(stores, 9000.0) == [0.0, 60.0]
+
+
+async def test_a_schedule_may_begin_at_once(stores: tuple[Store, Store]) -> None:
+    assert await turns(stores, 1000.0, at_start=True) == [0.0, 60.0]
+
+
+def new(number: int) -> New:
+    return New(
+        records.new_id(), f"k:{number}", "c", "i/x", "POST y", "reconcilable", "r", "f", 5.0, "r", lambda row: b"x"
+    )
+
+
+async def state_of(store: Store) -> list[Any]:
+    return list(await store.run(lambda connection: connection.execute(select(deliveries)).mappings().all()))
+
+
+async def test_what_a_dead_process_was_sending_is_taken_over_once(stores: tuple[Store, Store]) -> None:
+    one, two = stores
+    await one.run(lambda connection: records.beat(connection, "dead", 1000.0))
+    await one.run(lambda connection: records.begin(connection, new(1), "dead", 1000.0, 10.0))
+    take = partial(records.take_over, now=1009.0, lease=10.0)
+    assert [await one.run(take), await two.run(take)] == [0, 0]
+    take = partial(records.take_over, now=1011.0, lease=10.0)
+    assert [await one.run(take), await two.run(take)] == [1, 0]
+    row = (await state_of(one))[0]
+    assert (row["state"], row["quarantine"], row["unresolved"]) == ("UNKNOWN", 1016.0, True)
+
+
+async def test_a_delivery_is_given_to_one_process_at_a_time(stores: tuple[Store, Store]) -> None:
+    for number in range(5):
+        begin = partial(records.begin, new=new(number), node="n", now=1.0, lease=1.0, defer=True)
+        await stores[0].run(begin)
+    claim = partial(records.claim, now=2.0, hold=30.0, most=3)
+    given = [row["id"] for store in (*stores, *stores) for row in await store.run(claim)]
+    assert len(given) == len(set(given)) == 5
+    later = await stores[0].run(partial(records.claim, now=40.0, hold=30.0, most=9))
+    assert len(later) == 5
+
+
+async def test_what_has_ended_is_erased_then_forgotten(stores: tuple[Store, Store]) -> None:
+    one = stores[0]
+    begun = await one.run(lambda connection: records.begin(connection, new(1), "n", 0.0, 10.0))
+    ended = {"state": "DONE", "answer": b"a", "upstream_id": "R1", "next_at": None}
+    await one.run(lambda connection: records.finish(connection, begun.id, 1, "n", 0.0, ended))
+    purge = partial(records.purge, erased_after=7.0, forgotten_after=30.0)
+    assert await one.run(partial(purge, now=5.0)) == (0, 0)
+    assert await one.run(partial(purge, now=8.0)) == (1, 0)
+    row = (await state_of(one))[0]
+    assert (row["request"], row["answer"], row["upstream_id"]) == (None, None, "R1")
+    assert await one.run(partial(purge, now=31.0)) == (0, 1)
+    assert await state_of(one) == []
+
+
+async def test_what_waits_for_a_person_is_not_purged(stores: tuple[Store, Store]) -> None:
+    one = stores[0]
+    begun = await one.run(lambda connection: records.begin(connection, new(1), "n", 0.0, 10.0))
+    await one.run(lambda connection: records.finish(connection, begun.id, 1, "n", 0.0, {"state": "PARKED"}))
+    assert await one.run(partial(records.purge, now=9e9, erased_after=7.0, forgotten_after=30.0)) == (0, 0)

@@ -1,0 +1,174 @@
+"""The operator's commands, as typed, on a store that a gateway has written."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+from typer.testing import CliRunner, Result
+
+from gateway.__main__ import commands
+from gateway.operate import reseal_all
+from gateway.sealing import Seal, Unsealable
+from gateway.store import REVISION, Store, audit, deliveries, records, revision, upgrade
+from gateway.store.records import New
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "relais.toml").write_text('[gateway]\ndata = "data"\n')
+    return tmp_path / "relais.toml"
+
+
+async def relais(config: Path, *arguments: str) -> Result:
+    # In a thread: each command has a loop of its own.
+    return await asyncio.to_thread(CliRunner().invoke, commands, [*arguments, "-c", str(config)])
+
+
+def url(config: Path) -> str:
+    return f"sqlite:///{config.parent / 'data' / 'relais.db'}"
+
+
+async def parked(config: Path, *, count: int = 1) -> list[str]:
+    """Deliveries that wait for a person."""
+    assert (await relais(config, "db", "upgrade")).exit_code == 0
+    seal = Seal(config.parent / "data" / "keys")
+    store = Store.open(url(config))
+    ids = []
+    for number in range(count):
+        new = New(
+            id=records.new_id(),
+            key=f"k:{number}",
+            client="wcs",
+            instance="seeds/town",
+            endpoint="POST seeds",
+            delivery="at-most-once",
+            reference=f"REF-{number}",
+            fingerprint="f",
+            patience=1.0,
+            request_id="r",
+            seal=lambda row: seal.seal(b'{"v":1,"values":{},"query":[],"type":null}\n{"name":"rose"}', *place(row)),
+        )
+        await store.run(lambda connection, new=new: records.begin(connection, new, "node", 0.0, 10.0))  # type: ignore[misc]
+        ids.append(new.id)
+    await store.run(lambda connection: connection.execute(update(deliveries).values(state="PARKED")))
+    await store.close()
+    return ids
+
+
+def place(row: str, field: str = "request") -> tuple[str, str, str]:
+    return "seeds/town", field, row
+
+
+async def rows(config: Path, table: Any = deliveries) -> list[Any]:
+    store = Store.open(url(config))
+    try:
+        return list(await store.run(lambda connection: connection.execute(select(table)).mappings().all()))
+    finally:
+        await store.close()
+
+
+async def test_the_database_is_made_and_brought_up_to_date(config: Path) -> None:
+    assert (await relais(config, "db", "check")).exit_code == 1
+    assert (await relais(config, "db", "upgrade")).output.strip().endswith(REVISION)
+    assert (await relais(config, "db", "upgrade")).exit_code == 0
+    assert revision(url(config)) == REVISION
+    assert (await relais(config, "db", "check")).exit_code == 0
+
+
+def test_an_empty_postgresql_is_made_the_same(postgres: str) -> None:
+    assert revision(postgres) is None
+    assert upgrade(postgres) == revision(postgres) == REVISION
+
+
+async def test_a_parked_delivery_is_listed_shown_and_resolved(config: Path) -> None:
+    (one,) = await parked(config)
+    assert one in (await relais(config, "deliveries", "list", "--state", "parked")).output
+    assert one in (await relais(config, "deliveries", "list", "--reference", "REF-0")).output
+    assert "rose" not in (await relais(config, "deliveries", "show", one)).output
+    shown = json.loads((await relais(config, "deliveries", "show", one, "--content")).output)
+    assert shown["request"]["body"] == '{"name":"rose"}'
+    assert (await relais(config, "deliveries", "resolve", one, "--done", "S-12", "--why", "seen")).exit_code == 0
+    found = (await rows(config))[0]
+    assert (found["state"], found["upstream_id"], found["next_at"]) == ("DONE", "S-12", None)
+    assert [line["action"] for line in await rows(config, audit)] == ["show", "resolve DONE"]
+
+
+async def test_a_parked_delivery_is_sent_again_on_a_persons_word(config: Path) -> None:
+    (one,) = await parked(config)
+    assert (await relais(config, "deliveries", "resend", one, "--why", "not there")).exit_code == 0
+    found = (await rows(config))[0]
+    assert (found["state"], found["owed"], found["unresolved"]) == ("NOT_SENT", True, False)
+    assert found["next_at"] is not None
+
+
+async def test_what_does_not_wait_for_a_person_is_left_alone(config: Path) -> None:
+    (one,) = await parked(config)
+    await relais(config, "deliveries", "resolve", one, "--refused", "--why", "seen")
+    again = await relais(config, "deliveries", "resend", one, "--why", "x")
+    assert again.exit_code == 1
+    assert [line["action"] for line in await rows(config, audit)] == ["resolve REFUSED"]
+
+
+async def test_the_content_of_a_reference_is_erased(config: Path) -> None:
+    await parked(config, count=2)
+    assert (await relais(config, "deliveries", "erase", "REF-1", "--why", "asked")).output.strip() == "1"
+    assert sorted(found["request"] is None for found in await rows(config)) == [False, True]
+
+
+async def test_keys_are_rotated_and_the_old_ones_forgotten(config: Path) -> None:
+    ids = await parked(config, count=450)
+    old = Seal(config.parent / "data" / "keys").newest
+    assert (await relais(config, "keys", "rotate", "--forget")).output.strip() == "450"
+    seal = Seal(config.parent / "data" / "keys")
+    found = {one["id"]: one["request"] for one in await rows(config)}
+    assert all(value.startswith(seal.newest) and not value.startswith(old) for value in found.values())
+    assert all(b"rose" in seal.open(found[one], *place(one)) for one in ids)
+
+
+async def test_a_running_process_seals_under_the_new_key_and_still_opens_the_old(tmp_path: Path) -> None:
+    running, command = Seal(tmp_path / "keys"), Seal(tmp_path / "keys")
+    before = running.seal(b"x", "a", "b", "c")
+    command.rotate()
+    after = running.seal(b"y", "a", "b", "c")
+    assert before[:5] != after[:5] == command.newest
+    assert (running.open(before, "a", "b", "c"), command.open(after, "a", "b", "c")) == (b"x", b"y")
+
+
+@pytest.mark.parametrize("elsewhere", [("z", "b", "c"), ("a", "z", "c"), ("a", "b", "z"), ("a", "b")])
+def test_a_sealed_value_opens_only_where_it_stands(tmp_path: Path, elsewhere: tuple[str, ...]) -> None:
+    seal = Seal(tmp_path / "keys")
+    sealed = seal.seal(b"x", "a", "b", "c")
+    with pytest.raises(Unsealable):
+        seal.open(sealed, *elsewhere)
+    with pytest.raises(Unsealable):
+        seal.open(sealed[:-1] + bytes([sealed[-1] ^ 1]), "a", "b", "c")
+
+
+def test_the_keys_are_for_their_owner_only(tmp_path: Path) -> None:
+    Seal(tmp_path / "keys")
+    assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o600
+
+
+async def test_resealing_again_changes_nothing(config: Path) -> None:
+    await parked(config, count=3)
+    store, seal = Store.open(url(config)), Seal(config.parent / "data" / "keys")
+    assert await reseal_all(store, seal) == 0
+    await store.close()
+
+
+@pytest.mark.parametrize("forgery", ["changed", "removed"])
+async def test_a_changed_trail_is_seen(config: Path, forgery: str) -> None:
+    for one in await parked(config, count=3):
+        await relais(config, "deliveries", "resend", one, "--why", "x")
+    assert (await relais(config, "audit", "verify")).exit_code == 0
+    second = audit.c.number == 2
+    statement = audit.delete().where(second) if forgery == "removed" else audit.update().where(second).values(actor="x")
+    store = Store.open(url(config))
+    await store.run(lambda connection: connection.execute(statement))
+    await store.close()
+    assert (await relais(config, "audit", "verify")).exit_code == 1

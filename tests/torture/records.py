@@ -1,0 +1,38 @@
+"""The connector of the torture runs: one create that its publisher can be searched for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sdk import Connector, Http, HttpUrl, Model, Receipt, Rest, create, current_call
+
+LONGEST = 1.0
+
+
+class Settings(Model):
+    url: HttpUrl
+
+
+class Record(Model):
+    text: str
+
+
+class Records(Connector[Settings]):
+    """Des fiches, dans un logiciel qui va mal."""
+
+    name, title, category = "records", "Fiches", "Tests"
+
+    def __init__(self, settings: Settings, http: Http) -> None:
+        super().__init__(settings, http)
+        self.rest = Rest(http, settings.url, refusals=(422,), unprocessed=(503,))
+
+    @create("records", delivery="reconcilable", find="find_record", longest=LONGEST)
+    async def create_record(self, record: Record) -> Receipt:
+        """Créer une fiche."""
+        sent = {"reference": current_call().reference, "text": record.text}
+        return Receipt(id=str((await self.rest.post("records", json=sent))["id"]))
+
+    async def find_record(self, reference: str) -> list[Receipt]:
+        """The records that carry our reference."""
+        rows: Any = await self.rest.get("records", params={"reference": reference})
+        return [Receipt(id=str(row["id"])) for row in rows]

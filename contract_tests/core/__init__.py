@@ -1,0 +1,1 @@
+"""The engine: requirements, checks, target, plan, execution, verdict."""

@@ -1,0 +1,39 @@
+"""The suite inside a publisher's own pytest: one line, one item per case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract_tests import toml
+from contract_tests.reference import PASSWORD, USER
+from tests.contract_tests.test_command import Fragile, _served
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture
+def fragile() -> Iterator[str]:
+    yield from _served(Fragile())
+
+
+def test_one_line_in_a_publisher_s_tests_gives_an_item_per_case(pytester: pytest.Pytester, fragile: str) -> None:
+    target = toml.dumps(
+        {"name": "Simula", "base_url": fragile, "contact": "a", "auth": {"user": USER, "password": PASSWORD}},
+        [{"profile": "search", "path": "/search", "example": "dupont"}],
+    )
+    (Path(pytester.path) / "target.toml").write_text(target, "utf-8")
+    pytester.makepyfile(
+        "from contract_tests.pytest_plugin import suite\ntest_contract = suite('target.toml', rate=0)\n"
+    )
+    result = pytester.runpytest_inprocess(
+        "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:aiohttp", "-rw", "-W", "default"
+    )
+    counts = result.parseoutcomes()
+    assert counts["failed"] == 2  # relative addresses, and the password repeated
+    assert counts["passed"] > 30
+    assert counts["skipped"] >= 5
+    assert counts["warnings"] >= 1
+    result.stdout.fnmatch_lines(["*PUB-SEARCH-3 (MUST)*", "*L'agent clique*"])

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from connectors.api_particulier import ApiParticulier
+from connectors.atal import Atal
+from connectors.municipal import Municipal
 from connectors.payfip import PayFiP
 from connectors.tabular import Tabular
 from sdk import Connector
 from sdk.samples import Sample, samples
 
-CONNECTORS: tuple[type[Connector[Any]], ...] = (ApiParticulier, PayFiP, Tabular)
+CONNECTORS: tuple[type[Connector[Any]], ...] = (ApiParticulier, Atal, Municipal, PayFiP, Tabular)
 CASES = [(connector, sample) for connector in CONNECTORS for sample in samples(connector)]
 
 

@@ -8,13 +8,14 @@ import pytest
 
 from connectors.api_particulier import ApiParticulier
 from connectors.atal import Atal
+from connectors.cartads import Cartads
 from connectors.municipal import Municipal
 from connectors.payfip import PayFiP
 from connectors.tabular import Tabular
 from sdk import Connector
 from sdk.samples import Sample, samples
 
-CONNECTORS: tuple[type[Connector[Any]], ...] = (ApiParticulier, Atal, Municipal, PayFiP, Tabular)
+CONNECTORS: tuple[type[Connector[Any]], ...] = (ApiParticulier, Atal, Cartads, Municipal, PayFiP, Tabular)
 CASES = [(connector, sample) for connector in CONNECTORS for sample in samples(connector)]
 
 

@@ -1,0 +1,434 @@
+"""The portal of Cart@ds: lists, a zip dropped on a real SFTP server, notified, followed."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import zipfile
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.cartads import Cartads
+from connectors.cartads.deposits import zipped
+from connectors.cartads.portal_token import opened_token, portal_token, secret_bytes
+from connectors.cartads.simulator import PORTAL_SERVICE, CartadsSimulator
+from sdk import Misconfigured, Secret
+from sdk.call import Call, new_call, serving
+from sdk.simulator import Clock
+from sdk.testing import Instance, Request, Response, answer, connected, instance
+from sdk.transfer import SftpInbox
+from tests.gateway.conftest import running
+
+NOON = datetime(2025, 3, 15, 12, 0, tzinfo=UTC)
+PDF = b"%PDF-1.4\n"
+WSDL = Path(__file__).resolve().parents[2] / "connectors" / "cartads" / "assumed-portail.wsdl"
+
+
+def file(name: str, content: bytes = PDF) -> dict[str, str]:
+    return {"filename": name, "content": base64.b64encode(content).decode()}
+
+
+def deposit(**changes: Any) -> dict[str, Any]:
+    return {
+        "commune": "76540",
+        "type": "PCMI",
+        "object": "1",
+        "cerfa": file("formulaire rempli.pdf"),
+        "pieces": [
+            {"code": "PCMI1", "file": file("plan été.pdf")},
+            {"code": "PCMI1", "file": file("../../plan.pdf", PDF + b"2" * 300_000)},
+        ],
+        "email": "jeanne.martin@example.net",
+        "information": {"NumeroSuivi": "12-34"},
+        **changes,
+    }
+
+
+LATER = {"kind": "completion", "pieces": [{"code": "PCMI5", "file": file("facades.pdf")}]}
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[CartadsSimulator]:
+    async with CartadsSimulator(clock=Clock(NOON)) as simulator:
+        yield simulator
+
+
+def on(simulator: CartadsSimulator, portal: dict[str, Any] | None = None, **http: Any) -> Any:
+    """Cart@ds before a simulator that runs, its portal alone, with other settings for it."""
+    settings = {"portal": simulator.demo_settings()["portal"] | (portal or {})}
+    return connected(Cartads, settings, private=("127.0.0.0/8",), **{"allow_http": True, **http})
+
+
+def inbox(simulator: CartadsSimulator) -> SftpInbox:
+    assert simulator.portal.inbox is not None
+    return simulator.portal.inbox
+
+
+def effects(simulator: CartadsSimulator) -> list[str]:
+    return [each.operation for each in simulator.ledger if each.operation in ("drop", *NOTIFICATIONS)]
+
+
+NOTIFICATIONS = ("NotifierDepotDossier", "NotifierDepotPieces")
+
+
+# --- the story --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_permit_from_the_choice_of_the_commune_to_the_missing_pieces(
+    simulator: CartadsSimulator, tmp_path: Path
+) -> None:
+    async with running(tmp_path, Cartads, settings=simulator.demo_settings()) as gateway:
+        here = "/cartads/test"
+        assert (await gateway.get(f"{here}/communes?q=rouen"))["data"] == [{"id": "76540", "text": "ROUEN"}]
+        assert len((await gateway.get(f"{here}/types?commune=76540"))["data"]) == 3
+        objects = await gateway.get(f"{here}/objects?commune=76540&type=PCMI")
+        assert [each["text"] for each in objects["data"]] == ["Construction neuve", "Extension"]
+        chosen = "commune=76540&type=PCMI&object=1"
+        form = (await gateway.get(f"{here}/forms?{chosen}"))["data"][0]
+        assert form["url"] == "https://cartads.example.net/cerfa/PCMI.pdf"
+        pieces = (await gateway.get(f"{here}/pieces?{chosen}"))["data"]
+        assert [(each["id"], each["mandatory"]) for each in pieces] == [
+            ("PCMI1", True),
+            ("PCMI2", True),
+            ("PCMI7", False),
+        ]
+        receipt = (await gateway.post(f"{here}/deposits", deposit()))["data"]
+        followed = f"{here}/deposits/{receipt['id']}"
+        waiting = (await gateway.get(followed))["data"]
+        assert (waiting["status"], waiting["number"], waiting["final"]) == ("En attente d'enregistrement", "", False)
+        simulator.clock.advance(minutes=11)
+        known = (await gateway.get(followed))["data"]
+        assert known["number"] == "PC 076 540 25 00004"
+        assert [each["text"] for each in known["steps"]] == ["Dépôt", "Dossier déposé"]
+        progress = await gateway.get(f"{here}/applications/{known['number'].replace(' ', '%20')}/progress")
+        assert progress["data"]["status"] == "Dossier déposé"
+        missing = (await gateway.get(f"{here}/files/{known['file']}/pieces/completion"))["data"]
+        assert [each["id"] for each in missing] == ["PCMI5"]
+        later = (await gateway.post(f"{here}/files/{known['file']}/deposits", LATER))["data"]
+        assert (await gateway.get(f"{here}/deposits/{later['id']}"))["data"]["file"] == known["file"]
+    assert effects(simulator) == ["drop", "NotifierDepotDossier", "drop", "NotifierDepotPieces"]
+
+
+async def test_the_archive_holds_the_cerfa_and_every_piece_under_plain_names(simulator: CartadsSimulator) -> None:
+    async with on(simulator) as cartads:
+        answer = (await cartads.post("deposits", deposit())).data
+    told = simulator.executed("NotifierDepotDossier")[0]
+    assert told.fields["names"] == ["CERFA.pdf", "PCMI1-01-plan-ete.pdf", "PCMI1-02-plan.pdf"]
+    assert told.fields["filename"] == f"{answer['id']}.zip"
+    sent = simulator.portal.deposits[f"{answer['id']}.zip"].fields
+    assert (sent["courriel"], sent["objetDemande"]) == ("jeanne.martin@example.net", "1")
+    assert sent["informations"] == {"KeyValueOfstringstring": [{"Key": "NumeroSuivi", "Value": "12-34"}]}
+
+
+async def test_the_archive_is_never_whole_in_memory_nor_on_disk(simulator: CartadsSimulator) -> None:
+    content = base64.b64decode(base64.b64encode(bytes(range(256)) * 8000))
+    pieces = [piece async for piece in zipped([("a.bin", content), ("b.bin", content)], NOON)]
+    assert max(map(len, pieces)) < 256 * 1024
+    with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as archive:
+        assert archive.testzip() is None
+        assert archive.read("b.bin") == content
+    async with on(simulator) as cartads:
+        await cartads.post("deposits", deposit())
+        assert list(cartads.connector.http.folder.rglob("*")) == []
+
+
+@pytest.mark.parametrize(("kind", "code"), [("completion", "PCMI5"), ("doc", "DOC"), ("daact", "DAACT")])
+async def test_pieces_expected_later_depend_on_the_moment(simulator: CartadsSimulator, kind: str, code: str) -> None:
+    async with on(simulator) as cartads:
+        assert [each["id"] for each in (await cartads.get(f"files/48213/pieces/{kind}")).data] == [code]
+        await cartads.post("files/48213/deposits", LATER | {"kind": kind})
+    filename = simulator.executed("NotifierDepotPieces")[0].fields["filename"]
+    assert simulator.portal.deposits[filename].fields["nature"] == kind
+
+
+async def test_the_steps_of_a_file_on_paper_are_read_too(simulator: CartadsSimulator) -> None:
+    async with on(simulator) as cartads:
+        assert (await cartads.get("files/48213/steps")).data == [{"text": "Dépôt", "date": "2025-03-03T00:00:00+01:00"}]
+
+
+async def test_an_unknown_deposit_is_not_found(simulator: CartadsSimulator) -> None:
+    async with on(simulator) as cartads:
+        assert (await cartads.get("deposits/relais-unknown")).err_class == "NotFound"
+
+
+# --- never twice, never lost ------------------------------------------------------------------------------------------
+
+
+def referenced(reference: str) -> Call:
+    call = new_call(repeatable=False)
+    call.reference = reference
+    return call
+
+
+async def put(cartads: Instance[Cartads], body: Any) -> Any:
+    from connectors.cartads.deposits import Deposit
+
+    return await cartads.connector.deposit(Deposit.model_validate(body))
+
+
+async def test_a_deposit_carries_our_reference_and_is_found_by_it(simulator: CartadsSimulator) -> None:
+    async with on(simulator) as cartads:
+        assert await cartads.connector.find_deposit("ref/1") is None
+        with serving(referenced("ref/1")):
+            made = await put(cartads, deposit())
+        found = await cartads.connector.find_deposit("ref/1")
+    assert made.id == "relais-ref-1"
+    assert found is not None
+    assert found.id == made.id
+
+
+async def test_a_notification_without_an_answer_is_in_doubt_then_found(simulator: CartadsSimulator) -> None:
+    async with on(simulator, timeout=0.3) as cartads:
+        simulator.faults.next("execute-then-close")
+        call = referenced("ref-2")
+        with serving(call), pytest.raises(Exception) as caught:
+            await put(cartads, deposit())
+        assert getattr(caught.value, "processed", 0) is None
+        assert call.effect_sent
+        assert await cartads.connector.find_deposit("ref-2") is not None
+    assert effects(simulator) == ["drop", "NotifierDepotDossier"]
+
+
+async def test_a_doubt_ends_by_finding_the_deposit_and_nothing_is_told_twice(
+    simulator: CartadsSimulator, tmp_path: Path
+) -> None:
+    rules = {"quarantine": 0.0, "margin": 0.0, "backoff": 0.01}
+    async with running(tmp_path, Cartads, settings=simulator.demo_settings(), deliveries=rules) as gateway:
+        async with asyncio.timeout(20):
+            # The gateway's own check of the instance is over with SOAP once it reaches the inbox.
+            while not inbox(simulator).connections:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        simulator.faults.next("execute-then-close", path=PORTAL_SERVICE)
+        key = {"Idempotency-Key": "one-deposit"}
+        first = await gateway.post("/cartads/test/deposits", deposit(), headers=key)
+        assert first["err_class"] == "OutcomeUnknown"
+        async with asyncio.timeout(20):
+            while (again := await gateway.post("/cartads/test/deposits", deposit(), headers=key))["err"]:
+                await gateway.server.follow.look()
+                await gateway.server.follow.settled()
+        followed = await gateway.get(f"/cartads/test/deposits/{again['data']['id']}")
+        assert followed["data"]["status"] == "En attente d'enregistrement"
+    assert effects(simulator) == ["drop", "NotifierDepotDossier"]
+
+
+async def test_a_deposit_told_again_replaces_its_archive(simulator: CartadsSimulator) -> None:
+    async with on(simulator, retries=0) as cartads:
+        simulator.faults.next("status-503")
+        with serving(referenced("ref-3")), pytest.raises(Exception):  # noqa: B017
+            await put(cartads, deposit())
+        assert await cartads.connector.find_deposit("ref-3") is None
+        with serving(referenced("ref-3")):
+            await put(cartads, deposit())
+    assert effects(simulator) == ["drop", "drop", "NotifierDepotDossier"]
+    assert list(inbox(simulator).folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "fault", ["timeout", "reset", "close", "html-200", "empty-200", "redirect", "status-500", "execute-then-reset"]
+)
+async def test_a_spoilt_notification_is_never_sent_twice(simulator: CartadsSimulator, fault: str) -> None:
+    async with on(simulator, timeout=0.3) as cartads:
+        simulator.faults.next(fault)
+        found = await cartads.post("deposits", deposit())
+    assert found.err_class in ("UpstreamUnavailable", "UpstreamInvalid", "Misconfigured")
+    assert effects(simulator).count("NotifierDepotDossier") <= 1
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cerfa": file("a.txt", b"some text")},
+        {"pieces": [{"code": "../x", "file": file("a.pdf")}]},
+        {"email": "not an address"},
+        {"commune": ""},
+        {"unknown": "x"},
+    ],
+    ids=["not a PDF", "code", "email", "commune", "unknown field"],
+)
+async def test_a_wrong_deposit_is_refused_before_anything_leaves(
+    simulator: CartadsSimulator, changes: dict[str, Any]
+) -> None:
+    async with on(simulator) as cartads:
+        assert (await cartads.post("deposits", deposit(**changes))).err_class == "InvalidInput"
+    assert inbox(simulator).connections == 0
+
+
+async def test_a_drop_server_with_another_key_gets_nothing_and_nobody_is_told(simulator: CartadsSimulator) -> None:
+    other = SftpInbox(Path())
+    async with on(simulator, {"sftp": inbox(simulator).account(host_key=other.host_key)}) as cartads:
+        found = await cartads.post("deposits", deposit())
+        assert (found.err_class, found.body["err_code"]) == ("Misconfigured", "host-key")
+        with pytest.raises(Misconfigured):
+            await cartads.connector.check()
+    assert effects(simulator) == []
+
+
+async def test_a_connection_cut_during_the_drop_notifies_nobody(simulator: CartadsSimulator) -> None:
+    inbox(simulator).cut_after = 10
+    async with on(simulator) as cartads:
+        assert (await cartads.post("deposits", deposit())).err_class == "UpstreamUnavailable"
+    assert effects(simulator) == []
+
+
+async def test_a_refusal_named_in_the_settings_is_passed_on(simulator: CartadsSimulator) -> None:
+    wrong = {"password": "wrong-secret"}
+    async with on(simulator, wrong) as cartads:
+        found = await cartads.get("communes")
+        assert found.err_class == "UpstreamInvalid"
+        assert "wrong-secret" not in json.dumps(found.body)
+    async with on(simulator, wrong | {"refusals": {"Client": "Le portail refuse."}}) as cartads:
+        found = await cartads.get("communes")
+        assert (found.err_class, found.body["err_desc"]) == ("Rejected", "Le portail refuse.")
+
+
+@pytest.mark.parametrize("path", ["communes", "forms", "pieces", "files/1/steps", "deposits/relais-x"])
+@pytest.mark.parametrize(
+    ("fault", "classes"),
+    [
+        ("timeout", ("UpstreamUnavailable",)),
+        ("reset", ("UpstreamUnavailable",)),
+        ("truncated", ("UpstreamInvalid", "UpstreamUnavailable")),
+        ("html-200", ("UpstreamInvalid",)),
+        ("empty-200", ("UpstreamInvalid",)),
+        ("redirect", ("Misconfigured",)),
+        ("status-403", ("Misconfigured",)),
+        ("status-500", ("UpstreamInvalid",)),
+        ("status-503", ("UpstreamUnavailable",)),
+    ],
+)
+async def test_every_fault_of_a_read_has_its_class(
+    simulator: CartadsSimulator, path: str, fault: str, classes: tuple[str, ...]
+) -> None:
+    query = {"commune": "76540", "type": "PCMI", "object": "1"} if path in ("forms", "pieces") else {}
+    async with on(simulator, timeout=0.2, retries=0) as cartads:
+        simulator.faults.next(fault, path=PORTAL_SERVICE)
+        assert (await cartads.get(path, **query)).err_class in classes
+
+
+# --- another WSDL -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_customers_own_wsdl_and_names_are_used(simulator: CartadsSimulator, tmp_path: Path) -> None:
+    own = tmp_path / "own.wsdl"
+    text = WSDL.read_text("utf-8").replace("GetCommunes", "ListerVilles").replace("jeton", "token")
+    own.write_text(text, "utf-8")
+    service = {"url": simulator.url + PORTAL_SERVICE, "wsdl": str(own)}
+    names = {
+        action: {"arguments": {"token": "{token}"}, "operation": operation}
+        for action, operation in {"communes": "ListerVilles", "types": "GetTypesDossier"}.items()
+    }
+    asked: list[bytes] = []
+
+    async def upstream(request: Request) -> Response:
+        asked.append(request.body or b"")
+        pair = "<a:KeyValueOfstringstring><a:Key>1</a:Key><a:Value>VILLE</a:Value></a:KeyValueOfstringstring>"
+        return answer(
+            text='<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>'
+            '<ListerVillesResponse xmlns="urn:relais:assumed:cartads:portail"><ListerVillesResult '
+            'xmlns:a="http://schemas.microsoft.com/2003/10/Serialization/Arrays">'
+            f"{pair}</ListerVillesResult></ListerVillesResponse></s:Body></s:Envelope>"
+        )
+
+    others: dict[str, Any] = {action: {"arguments": {}} for action in OTHERS}
+    portal = simulator.demo_settings()["portal"] | {"services": [service], "operations": others | names}
+    cartads = instance(Cartads, {"portal": portal}, upstream)
+    assert (await cartads.get("communes")).data == [{"id": "1", "text": "VILLE"}]
+    assert b"ListerVilles>" in asked[0]
+    assert b":token>" in asked[0]
+
+
+OTHERS = (
+    "objects",
+    "forms",
+    "pieces",
+    "completion_pieces",
+    "doc_pieces",
+    "daact_pieces",
+    "notify",
+    "notify_pieces",
+    "deposit",
+    "steps",
+)
+
+
+@pytest.mark.parametrize(
+    ("operation", "said"),
+    [
+        ({"operation": "GetVilles"}, "GetVilles"),
+        ({"arguments": {"cle": "{token}"}}, "cle"),
+        ({"arguments": {"jeton": "{clef}"}}, "clef"),
+    ],
+)
+async def test_a_wrong_name_in_the_settings_is_told_at_once(
+    simulator: CartadsSimulator, operation: dict[str, Any], said: str
+) -> None:
+    portal = simulator.demo_settings()["portal"] | {"operations": {"communes": operation}}
+    with pytest.raises(Misconfigured) as caught:
+        instance(Cartads, {"portal": portal})
+    assert (caught.value.code, said in caught.value.message) == ("field-map", True)
+
+
+async def test_an_operation_the_wsdl_lacks_says_so_before_anything_is_dropped(
+    simulator: CartadsSimulator, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.wsdl"
+    own.write_text(WSDL.read_text("utf-8").replace("NotifierDepotPieces", "AutreChose"), "utf-8")
+    async with on(simulator, {"services": [{"url": simulator.url + PORTAL_SERVICE, "wsdl": str(own)}]}) as cartads:
+        found = await cartads.post("files/48213/deposits", LATER)
+    assert (found.err_class, found.body["err_code"]) == ("Misconfigured", "field-map")
+    assert inbox(simulator).connections == 0
+
+
+@pytest.mark.parametrize("name", ["email", "information"])
+async def test_what_the_customers_call_has_no_place_for_is_refused_not_dropped(
+    simulator: CartadsSimulator, name: str
+) -> None:
+    notify = {"arguments": {"jeton": "{token}", "nomFichier": "{filename}"}}
+    async with on(simulator, {"operations": {"notify": notify}}) as cartads:
+        only = {"email": "", "information": {}} | {name: deposit()[name]}
+        found = await cartads.post("deposits", deposit(**only))
+        assert (found.err_class, found.body["err_code"]) == ("Misconfigured", "no-place")
+        assert name in found.body["err_desc"]
+        assert inbox(simulator).connections == 0
+        assert (await cartads.post("deposits", deposit(email="", information={}))).data["id"]
+
+
+# --- the token --------------------------------------------------------------------------------------------------------
+
+
+def test_the_token_holds_login_password_and_date_and_has_no_padding() -> None:
+    key, iv = b"k" * 32, b"i" * 16
+    token = portal_token("portail", "mot-de-passe", key, iv, NOON)
+    assert "=" not in token
+    assert opened_token(token, key, iv) == {
+        "login": "portail",
+        "password": "mot-de-passe",
+        "date": "/Date(1742040000000)/",
+    }
+
+
+@pytest.mark.parametrize(("text", "size"), [("k" * 16, 16), ("00" * 32, 32), ("ab" * 16, 32), ("ab" * 24, 24)])
+def test_a_key_is_text_or_hexadecimal(text: str, size: int) -> None:
+    assert len(secret_bytes(Secret(text), (16, 24, 32), "portal.key")) == size
+
+
+def test_a_key_of_another_size_is_refused_without_being_shown() -> None:
+    with pytest.raises(Misconfigured) as caught:
+        secret_bytes(Secret("too-short"), (16,), "portal.iv")
+    assert "too-short" not in caught.value.message
+
+
+async def test_the_simulator_refuses_a_notification_without_its_archive(simulator: CartadsSimulator) -> None:
+    async with on(simulator) as cartads:
+        inbox(simulator).arrived = lambda name: (inbox(simulator).folder / name).unlink()
+        assert (await cartads.post("deposits", deposit())).err_class == "UpstreamInvalid"
+    assert simulator.portal.deposits == {}

@@ -90,6 +90,8 @@ class Deliveries:
         self._sleep = sleep
         self._seen = float("-inf")
         self._attempts: set[asyncio.Task[Any]] = set()
+        self.under_way: set[str] = set()
+        """The deliveries this process is sending now."""
 
     async def beat(self) -> None:
         """Tells the others that this process lives. Raises `StoreUnavailable`."""
@@ -251,6 +253,8 @@ class Deliveries:
         ended = asyncio.create_task(self._ended(running, instance, endpoint, begun, own, owed))
         self._attempts.add(ended)
         ended.add_done_callback(self._attempts.discard)
+        self.under_way.add(begun.id)
+        ended.add_done_callback(lambda _: self.under_way.discard(begun.id))
         return _Attempt(own, running, ended)
 
     async def _ended(
@@ -280,6 +284,8 @@ class Deliveries:
             except StoreUnavailable as error:
                 # The outcome is known: it is kept until it can be written, else the row ends as unknown.
                 log.error("outcome_not_written", delivery=begun.id, detail=error.detail)
+                if self.store.closed:
+                    return End("UNKNOWN", error=_unknown(begun, detail="closed"))
                 await self._sleep(first)
                 first = min(2 * first, longest)
         if not written:

@@ -17,7 +17,6 @@ from sdk.spec import Endpoint
 
 from .deliveries import LONG_READ, Deliveries, done, kept_answer, named
 from .journal import log
-from .metrics import Metrics
 from .registry import Instance
 from .sealing import Unsealable
 from .sent import Sent
@@ -35,9 +34,7 @@ AT_ONCE = 4
 class Follow:
     """The follow-up of this process. `find` gives the instance `connector/instance` where it is configured."""
 
-    def __init__(
-        self, deliveries: Deliveries, find: Callable[[str], Instance | None], metrics: Metrics | None = None
-    ) -> None:
+    def __init__(self, deliveries: Deliveries, find: Callable[[str], Instance | None]) -> None:
         self._deliveries = deliveries
         self._find = find
         self._looking: set[asyncio.Task[None]] = set()
@@ -49,9 +46,11 @@ class Follow:
         if free <= 0:
             return 0
 
+        under_way = frozenset(journal.under_way)
+
         def due(connection: Any) -> Any:
             now = journal.clock()
-            taken = records.take_over(connection, now, journal.options.lease)
+            taken = records.take_over(connection, now, journal.options.lease, journal.node, under_way)
             return taken, records.claim(connection, now, LONG_READ + SEARCH_BUDGET, free)
 
         taken, rows = await journal.store.run(due)

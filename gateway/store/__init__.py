@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from gateway.errors import BadSettings
 from sdk.errors import RelaisError, Text
 
-from .tables import audit, deliveries, nodes, nonces, schedules
+from .tables import audit, deliveries, metadata, nodes, nonces, schedules
 
 __all__ = ["REVISION", "Store", "StoreUnavailable", "audit", "deliveries", "nodes", "nonces", "revision", "schedules"]
 
@@ -58,11 +58,11 @@ class StoreUnavailable(RelaisError):
 
 
 class Store:
-    """The open store; see `open`. `sqlite` says which of the two it is."""
+    """The open store; see `open`. `sqlite` says which of the two it is, `closed` that it takes no more work."""
 
     def __init__(self, url: str) -> None:
         self.sqlite = url.startswith("sqlite")
-        self._closed = False
+        self.closed = False
         self._engine: Any
         if self.sqlite:
             self._engine = sqlite_engine(url)
@@ -80,8 +80,10 @@ class Store:
         """The store at `url`, its tables made when there are none. Raises `BadSettings` with what to do."""
         with _alone_on(url):
             found = revision(url)
-            if found is None or (url.startswith("sqlite") and found < REVISION):
-                _upgrade(url)
+            if found is None:
+                _make(url)
+            elif found < REVISION and url.startswith("sqlite"):
+                _migrate(url)
             elif found < REVISION:
                 raise BadSettings(
                     Text(
@@ -95,7 +97,7 @@ class Store:
         """What `work` returns, once its transaction is durable. Raises `StoreUnavailable`: nothing was kept, except
         where the connection broke during the commit (PostgreSQL), when it may have been.
         """
-        if self._closed:
+        if self.closed:
             raise StoreUnavailable(detail="closed")
         if not self.sqlite:
             try:
@@ -109,7 +111,7 @@ class Store:
 
     async def close(self) -> None:
         """Ends after the works already given."""
-        self._closed = True
+        self.closed = True
         if not self.sqlite:
             await self._engine.dispose()
         elif self._thread is not None:
@@ -249,11 +251,29 @@ def revision(url: str) -> str | None:
 def upgrade(url: str) -> str:
     """Brings the schema to this version; its name. One process at a time, the others wait and find it done."""
     with _alone_on(url):
-        _upgrade(url)
+        if revision(url) is None:
+            _make(url)
+        else:
+            _migrate(url)
     return REVISION
 
 
-def _upgrade(url: str) -> None:
+def _make(url: str) -> None:
+    """The tables of an empty database, at once; they are those that the migrations lead to (a test compares them)."""
+    engine = sync_engine(url)
+    try:
+        with engine.begin() as connection:
+            if not url.startswith("sqlite"):
+                connection.execute(text("SELECT pg_advisory_xact_lock(7236451)"))
+            if not sqlalchemy.inspect(connection).has_table("alembic_version"):
+                metadata.create_all(connection)
+                connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+                connection.execute(text("INSERT INTO alembic_version VALUES (:v)"), {"v": REVISION})
+    finally:
+        engine.dispose()
+
+
+def _migrate(url: str) -> None:
     from alembic import command
     from alembic.config import Config
 

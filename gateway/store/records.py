@@ -18,11 +18,11 @@ import base64
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, RowMapping, delete, func, or_, select, update
+from sqlalchemy import Connection, RowMapping, and_, delete, false, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -62,12 +62,17 @@ def leave(connection: Connection, node: str) -> None:
     connection.execute(delete(nodes).where(nodes.c.id == node))
 
 
-def take_over(connection: Connection, now: float, lease: float) -> int:
-    """What dead processes were sending has an unknown outcome. How many."""
+def take_over(connection: Connection, now: float, lease: float, node: str = "", under_way: Collection[str] = ()) -> int:
+    """What dead processes were sending has an unknown outcome. How many.
+
+    So has what this very `node` holds without being at it (`under_way`): its commit succeeded and looked failed.
+    """
     alive = select(nodes.c.id).where(nodes.c.seen >= now - lease)
+    mine = and_(table.owner == node, table.updated < now - lease)
+    forgotten = and_(mine, table.id.not_in(list(under_way))) if node else false()
     lost = (
         update(deliveries)
-        .where(table.state == "SENDING", or_(table.owner.is_(None), table.owner.not_in(alive)))
+        .where(table.state == "SENDING", or_(table.owner.is_(None), table.owner.not_in(alive), forgotten))
         .values(**_unknown(now))
     )
     taken = connection.execute(lost).rowcount

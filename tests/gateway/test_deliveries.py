@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from sqlalchemy import select, update
 
-from gateway.store import deliveries
+from gateway.store import StoreUnavailable, deliveries, records
 from sdk import (
     Connector,
     Http,
@@ -332,6 +332,27 @@ async def test_what_a_dead_process_was_sending_is_taken_over(gateway: Gateway, p
     assert len(publisher.executed) == 1
 
 
+async def test_what_this_process_holds_without_being_at_it_is_followed_up(
+    gateway: Gateway, publisher: Publisher
+) -> None:
+    """Its commit succeeded, and looked failed: nobody would ever end it."""
+    await send(gateway)
+    await change(gateway, state="SENDING", updated=0.0)
+    await followed(gateway, "DONE")
+    assert len(publisher.executed) == 1
+
+
+async def test_what_this_process_is_at_is_left_alone(gateway: Gateway, publisher: Publisher) -> None:
+    publisher.modes = ["wait"]
+    first = asyncio.create_task(send(gateway))
+    await publisher.arrived.wait()
+    await change(gateway, updated=0.0)
+    await gateway.server.follow.look()
+    assert (await row(gateway))["state"] == "SENDING"
+    publisher.release.set()
+    assert (await first)[2]["err"] == 0
+
+
 async def test_a_process_thought_dead_writes_no_result(gateway: Gateway, publisher: Publisher) -> None:
     publisher.modes = ["wait"]
     first = asyncio.create_task(send(gateway))
@@ -368,6 +389,42 @@ async def test_once_erased_the_publishers_number_is_left(gateway: Gateway) -> No
     await send(gateway)
     await change(gateway, answer=None, request=None)
     assert (await send(gateway))[2]["data"] == {"id": "S0"}
+
+
+async def limited(gateway: Gateway, pages: str) -> None:
+    """The database file may not grow beyond `pages`: a full disk."""
+
+    def limit(connection: Any) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+    await gateway.server.deliveries.store.run(limit)
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_on_a_full_disk_nothing_is_sent_and_service_comes_back(gateway: Gateway, publisher: Publisher) -> None:
+    await limited(gateway, "1")
+    status, _, body = await send(gateway, name="x" * 200_000)
+    assert (status, body["err_class"], publisher.executed) == (503, "StoreUnavailable", [])
+    assert (await gateway.call("GET", "/seeds/test/up"))[0] == 200
+    await limited(gateway, "1000000")
+    assert (await send(gateway, name="x" * 200_000))[2]["err"] == 0
+
+
+async def test_an_outcome_is_kept_until_it_can_be_written(
+    gateway: Gateway, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = gateway.server.deliveries
+    real, refused = journal.store.run, []
+
+    async def failing(work: Any) -> Any:
+        if getattr(work, "func", None) is records.finish and len(refused) < 2:
+            refused.append(work)
+            raise StoreUnavailable(detail="full")
+        return await real(work)
+
+    monkeypatch.setattr(journal.store, "run", failing)
+    assert (await send(gateway))[2] == {"err": 0, "data": {"id": "S0"}}
+    assert (len(refused), (await row(gateway))["state"]) == (2, "DONE")
 
 
 async def test_without_a_store_nothing_is_sent_and_reads_go_on(gateway: Gateway, publisher: Publisher) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import inspect, select
 
-from gateway.store import Store, deliveries, records
+from gateway.store import REVISION, Store, _migrate, deliveries, records, revision, sync_engine, upgrade
 from gateway.store.records import New
 
 
@@ -28,6 +28,30 @@ async def stores(url: str) -> AsyncIterator[tuple[Store, Store]]:
     yield one, two
     await one.close()
     await two.close()
+
+
+def shape(database: str) -> dict[str, object]:
+    """Tables, columns and indexes, to compare."""
+    engine = sync_engine(database)
+    found = inspect(engine)
+    seen = {
+        table: (
+            sorted((c["name"], str(c["type"]), c["nullable"], str(c["default"])) for c in found.get_columns(table)),
+            sorted((i["name"] or "", tuple(i["column_names"])) for i in found.get_indexes(table)),
+        )
+        for table in found.get_table_names()
+    }
+    engine.dispose()
+    return seen
+
+
+def test_the_migrations_lead_to_the_tables_that_are_made_at_once(tmp_path: Path) -> None:
+    pytest.importorskip("alembic")
+    made, led = (f"sqlite:///{tmp_path / name}.db" for name in ("made", "led"))
+    upgrade(made)
+    _migrate(led)
+    assert shape(made) == shape(led)
+    assert revision(led) == REVISION
 
 
 async def turns(stores: tuple[Store, Store], now: float, *, at_start: bool = False) -> list[float]:

@@ -328,6 +328,7 @@ class Deliveries:
             del values["next_at"]
             detail = f"{type(error).__name__} {getattr(error, 'detail', '')}".strip()
             unknown = _unknown(begun, detail=detail)
+            unknown.message = explained(unknown.message, told)
             unknown.__cause__ = error
             return End(state, error=unknown), values
         if state == "PARKED":
@@ -421,6 +422,14 @@ def _unknown(begun: Begun, *, detail: str = "") -> OutcomeUnknown:
     error = OutcomeUnknown(detail=detail)
     error.data = _operation(begun)
     return error
+
+
+def explained(message: str, cause: RelaisError) -> Text:
+    """The sentence with what was met: where an address or a credential is wrong, it tells who must act."""
+    return Text(
+        f"{message} Ce qui s'est passé : {cause.message}",
+        en=f"{english(message)} What happened: {english(cause.message)}",
+    )
 
 
 def _standing(begun: Begun) -> RelaisError:

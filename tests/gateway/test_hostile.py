@@ -142,6 +142,13 @@ async def test_a_creation_with_a_hostile_answer_is_sent_once_and_unknown(
     assert publisher.seen == ["POST /notes"]
 
 
+async def test_an_unknown_outcome_tells_what_was_met(gateway: Gateway, publisher: Publisher) -> None:
+    publisher.bytes_ = wire_kit.answer(401, b"no")
+    body = await gateway.post("/notes/test/notes", {"text": "x"})
+    assert body["err_class"] == "OutcomeUnknown"
+    assert "identifiants" in body["err_desc"].partition("Ce qui s'est passé")[2]
+
+
 HOSTILE_BODIES: dict[str, bytes] = {
     "deep": b'{"text":' + b"[" * 1000 + b"]" * 1000 + b"}",
     "very deep": b"[" * 90_000,

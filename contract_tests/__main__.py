@@ -23,8 +23,9 @@ from rich.table import Table
 import contract_tests
 from contract_tests import coverage as coverage_of
 from contract_tests import openapi
+from contract_tests.core.endpoints import ENDPOINTS
 from contract_tests.core.requirement import catalogue
-from contract_tests.core.target import ENDPOINTS, BadTarget, Target
+from contract_tests.core.target import BadTarget, Target
 from contract_tests.core.verdict import Outcome
 from contract_tests.init import ask_target, described, written
 from contract_tests.text import Language, Text
@@ -33,6 +34,8 @@ __all__ = ["main"]
 
 app = typer.Typer(
     help="Certifier un webservice pour Publik. / Certify a webservice for Publik.",
+    epilog="Dans vos tests pytest, une ligne / in your pytest files, one line: "
+    'test_contract = contract_tests.pytest_plugin.suite("target.toml")',
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from email.message import Message
 from email.utils import collapse_rfc2231_value
 from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from contract_tests.text import Text
 from contract_tests.wire import Exchange, Response
@@ -56,9 +57,37 @@ def readers(profile: str) -> Reader:
     return _READERS.get(profile, "workflow")
 
 
-def told(exchange: Exchange, reader: Reader, *, attributes: tuple[str, str, str] = ("data", "id", "text")) -> list[Row]:
-    """The rows that apply to an exchange, in w.c.s.'s order. `attributes` name data, id and text of a source."""
-    return list(_rows(exchange, reader, attributes))
+def told(
+    exchange: Exchange,
+    reader: Reader,
+    *,
+    attributes: tuple[str, str, str] = ("data", "id", "text"),
+    parameter: str = "",
+) -> list[Row]:
+    """The rows that apply to an exchange, in w.c.s.'s order.
+
+    `attributes` name data, id and text of a source, `parameter` the one of its lookup by identifier.
+    """
+    rows = list(_rows(exchange, reader, attributes))
+    wanted = dict(parse_qsl(urlsplit(exchange.request.url).query)).get(parameter) if parameter else None
+    if wanted is not None and exchange.response is not None and rows and rows[-1].row == "source · éléments":
+        rows.append(_picked(exchange.response, attributes[0], parameter, wanted))
+    return rows
+
+
+def _picked(response: Response, data: str, parameter: str, wanted: str) -> Row:
+    found = lookup(at(json.loads(response.body), data), parameter, wanted)
+    if found is None:
+        effect = Text(
+            f"Aucun élément n'a « {parameter} » égal à {wanted} : le choix de l'usager est perdu.",
+            f"No item has “{parameter}” equal to {wanted}: the user's choice is lost.",
+        )
+    else:
+        effect = Text(
+            f"L'élément dont « {parameter} » vaut {wanted} est retenu.",
+            f"The item whose “{parameter}” is {wanted} is taken.",
+        )
+    return Row("source · lecture par identifiant", effect, "W-ds (publik-contracts §3.2)")
 
 
 def _rows(exchange: Exchange, reader: Reader, attributes: tuple[str, str, str]) -> Iterator[Row]:
@@ -211,7 +240,13 @@ def _workflow(response: Response, *, attachment: bool) -> Iterator[Row]:
             f"HTTP {status}: “action_on_{kind}”, by default the workflow's actions stop.",
         )
         yield Row(f"8 · {kind}", effect, "W-wf")
-    elif not 200 <= status < 300:
+    if (code != 0 or status >= 400) and not attachment and read_text(response.body)[1]:
+        effect = Text(
+            "Dans un modèle, {{ webservice… }} rend ce corps quel que soit l'échec, qui n'est pas signalé.",
+            "In a template, {{ webservice… }} gives this body whatever the failure, which is not told.",
+        )
+        yield Row("appel nommé", effect, "W-wscalls, W-t-ws")
+    if not 200 <= status < 300 and not 400 <= status < 600:
         effect = Text(
             f"HTTP {status} : aucune action d'erreur, rien n'est enregistré comme réponse.",
             f"HTTP {status}: no error action, nothing is stored as the response.",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from contract_tests.text import Text
 
@@ -42,18 +43,7 @@ def endpoints(document: Mapping[str, Any]) -> Found:
             left_out.append((path, Text("écriture sans suivi : aucun profil", "writing without status: no profile")))
         else:
             followed.add(status)
-            body = _example(_media(create.get("requestBody", {})), document)
-            schema = _resolved(_media(create.get("requestBody", {})).get("schema", {}), document)
-            found.append(
-                {
-                    "profile": "request",
-                    "path": path,
-                    "method": "POST" if "post" in item else "PUT",
-                    "status": re.sub(r"\{[^}]*\}", "{id}", status),
-                    "body": body if isinstance(body, dict) else {},
-                    "required": [name for name in schema.get("required", []) if name in (body or {})],
-                }
-            )
+            found.append(_request(path, create, "POST" if "post" in item else "PUT", status, document))
     for path, item in paths.items():
         get = item.get("get")
         if not isinstance(get, Mapping) or path in followed:
@@ -64,6 +54,37 @@ def endpoints(document: Mapping[str, Any]) -> Found:
             continue
         found.append(_reading(filled, get, document))
     return Found(found, left_out)
+
+
+def _request(path: str, create: Operation, method: str, status: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    media = _media(create.get("requestBody", {}))
+    example = _example(media, document)
+    body = example if isinstance(example, dict) else {}
+    schema = _resolved(media.get("schema", {}), document)
+    fields = _members(schema, document)
+    followed = _data(document["paths"][status]["get"], document)
+    statuses = _resolved(_members(followed, document).get("status", {}), document).get("enum", [])
+    return {
+        "profile": "request",
+        "path": path,
+        "method": method,
+        "status": re.sub(r"\{[^}]*\}", "{id}", status),
+        "body": body,
+        "required": [name for name in schema.get("required", []) if name in body],
+        "files": [name for name in body if _is_file(fields.get(name), document)],
+        **({"statuses": [one for one in statuses if isinstance(one, str)]} if statuses else {}),
+    }
+
+
+def _is_file(schema: Any, document: Mapping[str, Any]) -> bool:
+    members = _members(_resolved(schema, document), document)
+    return {"filename", "content"} <= set(members)
+
+
+def _data(operation: Operation, document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of `data` in a reading's favourable answer."""
+    media = operation.get("responses", {}).get("200", {}).get("content", {}).get("application/json", {})
+    return _resolved(_members(_resolved(media.get("schema", {}), document), document).get("data", {}), document)
 
 
 def _reading(path: str, operation: Operation, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,9 +120,7 @@ def _status_of(path: str, paths: Mapping[str, Any], document: Mapping[str, Any])
         get = item.get("get")
         if not isinstance(get, Mapping) or not pattern.fullmatch(other):
             continue
-        media = get.get("responses", {}).get("200", {}).get("content", {}).get("application/json", {})
-        data = _members(_resolved(media.get("schema", {}), document), document).get("data", {})
-        if "status" in _members(_resolved(data, document), document):
+        if "status" in _members(_data(get, document), document):
             return other
     return None
 
@@ -117,7 +136,7 @@ def _filled(path: str, operation: Operation) -> str | None:
     examples = {one["name"]: _parameter_example(one) for one in operation.get("parameters", ()) if one["in"] == "path"}
     if any(examples.get(name) is None for name in re.findall(r"\{([^}]*)\}", path)):
         return None
-    return re.sub(r"\{([^}]*)\}", lambda found: str(examples[found[1]]), path)
+    return re.sub(r"\{([^}]*)\}", lambda found: quote(str(examples[found[1]]), safe=""), path)
 
 
 def _parameter_example(parameter: Mapping[str, Any]) -> Any:

@@ -1,7 +1,7 @@
 """The polite, bounded HTTP client of the suite: it survives whatever a target does, and reports exactly what came.
 
-Nothing is followed, retried, or decoded beyond `Content-Encoding`. Every exchange ends within `patience` seconds and
-`max_body` bytes. Times are seconds.
+Nothing is followed, and nothing decoded beyond `Content-Encoding`. Nothing is retried, except as a polite answer to
+429. Every exchange ends within `patience` seconds and `max_body` bytes. Times are seconds.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ Send = Callable[[Request], Awaitable[Exchange]]
 class Limits:
     """`answer`: the contract's time (w.c.s. gives up then); `swift`: the recommended one; `patience`: when the suite
     gives up; `max_body`: bytes; `give_up`: answers in a row that never came before an endpoint is left alone;
-    `budget`: the whole run.
+    `budget`: the whole run. `long_text` and `large_file` are the sizes, in bytes, of what checks send.
     """
 
     answer: float = 28.0
@@ -83,6 +83,8 @@ class Limits:
     max_body: int = 10 * 1024 * 1024
     give_up: int = 3
     budget: float = 1800.0
+    long_text: int = 1024 * 1024
+    large_file: int = 5 * 1024 * 1024
 
 
 class Wire:
@@ -127,7 +129,19 @@ class Wire:
         await self._session.close()
 
     async def __call__(self, request: Request) -> Exchange:
-        """Sends, when politeness allows it; never raises for what the target does."""
+        """Sends, when politeness allows it; never raises for what the target does.
+
+        A polite wire that is told 429 waits as long as asked, up to a minute, and tries once more.
+        """
+        exchange = await self._exchange(request)
+        if self._pause and exchange.response is not None and exchange.response.status == 429:
+            wait = (exchange.response.header("Retry-After") or "").strip()
+            if wait.isascii() and wait.isdigit() and int(wait) <= 60:
+                await self._sleep(float(wait))
+                exchange = await self._exchange(request)
+        return exchange
+
+    async def _exchange(self, request: Request) -> Exchange:
         if self._pause:
             now = self._clock()
             if self._next > now:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
@@ -87,20 +89,35 @@ class Model(BaseModel):
         """`null`, and `""` where the field is not text, stand for a field left empty: its default applies."""
         if not isinstance(data, Mapping):
             return data
-        dropped = [
-            name
-            for name, value in data.items()
-            if (value is None or value == "") and _absent_when_empty(cls, name, value)
-        ]
-        return {name: value for name, value in data.items() if name not in dropped} if dropped else data
+        kept: dict[str, Any] = {}
+        for name, value in data.items():
+            if value is None or value == "":
+                accepted = _accepted(cls, name)
+                if accepted is not None and _absent_when_empty(accepted, value):
+                    if not accepted.required:
+                        continue
+                    value = None if type(None) in accepted.types else value
+            kept[name] = value
+        return kept
 
 
-def _absent_when_empty(cls: type[BaseModel], name: str, value: Any) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Accepted:
+    types: frozenset[Any]
+    required: bool
+
+
+@lru_cache(maxsize=4096)
+def _accepted(cls: type[BaseModel], name: str) -> _Accepted | None:
+    """What a field takes, by its name or its alias."""
     field = cls.model_fields.get(name) or next((f for f in cls.model_fields.values() if f.alias == name), None)
-    if field is None or field.is_required():
-        return False
-    accepted = _leaf_types(field.annotation)
-    return type(None) not in accepted if value is None else str not in accepted and Any not in accepted
+    return None if field is None else _Accepted(frozenset(_leaf_types(field.annotation)), field.is_required())
+
+
+def _absent_when_empty(accepted: _Accepted, value: Any) -> bool:
+    if value is None:
+        return type(None) not in accepted.types
+    return str not in accepted.types and Any not in accepted.types
 
 
 def _leaf_types(annotation: Any) -> set[Any]:

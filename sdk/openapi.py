@@ -15,6 +15,46 @@ _TEMPLATE = "#/components/schemas/{model}"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
+_Key = tuple[str, str, str]
+
+
+def _schemas(connector: type[Connector[Any]]) -> tuple[dict[_Key, JsonSchemaValue], dict[str, Any]]:
+    """The schema of each endpoint's arguments, body and result, and the models they refer to.
+
+    What comes in is named by alias, what goes out by field name: that is how the gateway reads and writes. A model that
+    differs both ways is published twice.
+    """
+    incoming: list[tuple[Any, JsonSchemaMode, Any]] = []
+    outgoing: list[tuple[Any, JsonSchemaMode, Any]] = []
+    for endpoint in connector.endpoints:
+        place = (endpoint.path, endpoint.method)
+        incoming.append(((*place, "arguments"), "validation", _core(endpoint.arguments)))
+        outgoing.append(((*place, "result"), "serialization", endpoint.result.adapter.core_schema))
+        if endpoint.body is not None:
+            incoming.append(((*place, "body"), "validation", endpoint.body.core_schema))
+    came, known = _Schemas(by_alias=True, ref_template=_TEMPLATE).generate_definitions(incoming)
+    left, shown = _Schemas(by_alias=False, ref_template=_TEMPLATE).generate_definitions(outgoing)
+    definitions: dict[str, Any] = {str(name): schema for name, schema in known.items()}
+    results = {str(name): schema for name, schema in shown.items()}
+    renamed = {name: f"{name}-Output" for name, schema in results.items() if definitions.get(name, schema) != schema}
+    definitions |= {renamed.get(name, name): _pointing(schema, renamed) for name, schema in results.items()}
+    found = {key: schema for (key, _), schema in came.items()}
+    found |= {key: _pointing(schema, renamed) for (key, _), schema in left.items()}
+    return found, definitions
+
+
+def _pointing(schema: Any, renamed: Mapping[str, str]) -> Any:
+    """The schema with its references to renamed models followed."""
+    if isinstance(schema, dict):
+        target = schema.get("$ref")
+        name = target.rpartition("/")[2] if isinstance(target, str) else ""
+        moved = {"$ref": _TEMPLATE.format(model=renamed[name])} if name in renamed else {}
+        return {key: _pointing(value, renamed) for key, value in schema.items()} | moved
+    if isinstance(schema, list):
+        return [_pointing(item, renamed) for item in schema]
+    return schema
+
+
 class _Schemas(GenerateJsonSchema):
     def decimal_schema(self, schema: Any) -> JsonSchemaValue:
         if self.mode == "serialization":
@@ -24,29 +64,19 @@ class _Schemas(GenerateJsonSchema):
 
 def document(connector: type[Connector[Any]], instance: str, *, title: str = "", server: str = "/") -> dict[str, Any]:
     """The OpenAPI document of `connector/instance`, as plain JSON data."""
-    generator = _Schemas(by_alias=True, ref_template=_TEMPLATE)
-    inputs: list[tuple[Any, JsonSchemaMode, Any]] = []
-    for endpoint in connector.endpoints:
-        inputs.append(((endpoint.path, endpoint.method, "arguments"), "validation", _core(endpoint.arguments)))
-        inputs.append(
-            ((endpoint.path, endpoint.method, "result"), "serialization", endpoint.result.adapter.core_schema)
-        )
-        if endpoint.body is not None:
-            inputs.append(((endpoint.path, endpoint.method, "body"), "validation", endpoint.body.core_schema))
-    found, defined = generator.generate_definitions(inputs)
-    definitions: Mapping[str, Any] = {str(name): schema for name, schema in defined.items()}
+    found, definitions = _schemas(connector)
     schemas: dict[str, Any] = {"Failure": _FAILURE}
     schemas |= {name: schema for name, schema in definitions.items() if not name.startswith(f"{connector.__name__}_")}
     paths: dict[str, Any] = {}
     for endpoint in connector.endpoints:
         key = (endpoint.path, endpoint.method)
-        arguments = _resolved(found[(*key, "arguments"), "validation"], definitions)
+        arguments = _resolved(found[(*key, "arguments")], definitions)
         operation = _operation(
             connector,
             endpoint,
             arguments,
-            found[(*key, "result"), "serialization"],
-            found.get(((*key, "body"), "validation")),
+            found[(*key, "result")],
+            found.get((*key, "body")),
             definitions,
         )
         url = f"/{connector.name}/{instance}/{endpoint.path}"
@@ -152,6 +182,8 @@ def _operation(
             "required": endpoint.body_required,
             "content": {"application/json": media, "application/x-www-form-urlencoded": {"schema": body}},
         }
+    if endpoint.kind in ("create", "update"):
+        operation["parameters"].append(_KEY)
     if endpoint.kind == "callback":
         operation["security"] = []
     return operation
@@ -217,6 +249,11 @@ def _responses(endpoint: Endpoint, result: JsonSchemaValue, definitions: Mapping
             statuses.setdefault(status, []).append(error.__name__)
     if endpoint.result.contract == "file":
         statuses.setdefault(NotFound.file_status or 404, []).append(NotFound.__name__)
+    if endpoint.kind != "callback":
+        statuses |= {401: ["Unauthenticated"], 403: ["Forbidden"]}
+    if endpoint.kind in ("create", "update"):
+        statuses |= {409: ["InProgress"], 422: [*statuses.get(422, ()), "KeyMismatch"]}
+        statuses[400].append("KeyRequired")
     for status, names in sorted(statuses.items()):
         responses[str(status)] = {"description": ", ".join(dict.fromkeys(names)), "content": failure}
     return responses
@@ -228,6 +265,13 @@ def _errors_text(endpoint: Endpoint) -> str:
 
 
 _TEXT = {"type": "string"}
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "Clé de cette demande : la même clé rend la même réponse, sans rien créer deux fois",
+}
 _SUPPLIED = {
     "q": Text("Mots cherchés, sans accents ni casse", en="Words searched, accent- and case-blind"),
     "id": Text("Un seul élément, par identifiant", en="One item, by identifier"),

@@ -170,7 +170,7 @@ def paste(endpoint: Endpoint, operation: Mapping[str, Any], base: str) -> str:
         value = _value(parameter["schema"])
         if parameter["in"] == "path":
             url = url.replace("{" + parameter["name"] + "}", value)
-        elif parameter["required"]:
+        elif parameter["required"] and parameter["in"] == "query":
             query.append((parameter["name"], value))
     if query:
         url += "?" + urlencode(query)

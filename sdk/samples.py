@@ -10,11 +10,13 @@ Replaying checks what is sent as well as what is answered. XML and JSON are comp
 from __future__ import annotations
 
 import json as jsonlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
+from xml.sax.saxutils import escape  # writes, reads nothing
 
 from . import xml
 from .messages import Request, Response
@@ -102,10 +104,38 @@ async def record(
     call = {"method": method, "path": path, "settings": dict(settings)}
     call |= {name: value for name, value in (("query", query), ("body", body)) if value is not None}
     answer = {name: value for name, value in found.body.items() if name != "request_id"}
-    _write(folder, call, jsonlib.loads(_replaced(jsonlib.dumps(answer), changes)), exchanges)
+    _write(
+        folder, call, jsonlib.loads(_replaced(jsonlib.dumps(answer), [c for c in changes if c.everywhere])), exchanges
+    )
 
 
-def _changes(here: Any, there: Any) -> Iterator[tuple[str, str]]:
+SHORT = 8
+"""A shorter secret is only looked for in what is sent: elsewhere it may be an ordinary word."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A text of the settings in use, what takes its place, and whether answers may hold it too."""
+
+    source: str
+    target: str
+    everywhere: bool = True
+
+    def spellings(self) -> Iterator[tuple[str, str]]:
+        """As it is, and as XML, JSON and addresses write it."""
+        ways: tuple[Callable[[str], str], ...] = (
+            str,
+            lambda text: escape(text),
+            lambda text: escape(text, {'"': "&quot;", "'": "&apos;"}),
+            lambda text: jsonlib.dumps(text)[1:-1],
+            lambda text: jsonlib.dumps(text, ensure_ascii=False)[1:-1],
+            lambda text: quote(text, safe=""),
+            quote_plus,
+        )
+        yield from dict.fromkeys((way(self.source), way(self.target)) for way in ways)
+
+
+def _changes(here: Any, there: Any) -> Iterator[_Change]:
     """The addresses and secrets of the settings recorded with, and what stands for each in those to replay with."""
     if isinstance(there, Mapping):
         for name, target in there.items():
@@ -114,28 +144,28 @@ def _changes(here: Any, there: Any) -> Iterator[tuple[str, str]]:
         for source, target in zip(here, there, strict=False):
             yield from _changes(source, target)
     elif isinstance(here, Secret) and isinstance(there, str) and here.reveal():
-        yield here.reveal(), there
+        yield _Change(here.reveal(), there, everywhere=len(here.reveal()) >= SHORT)
     elif isinstance(here, str) and isinstance(there, str) and here.startswith("http"):
-        yield here, there
+        yield _Change(here, there)
 
 
-def _moved(exchange: tuple[Request, Response], changes: Sequence[tuple[str, str]]) -> tuple[Request, Response]:
+def _moved(exchange: tuple[Request, Response], changes: Sequence[_Change]) -> tuple[Request, Response]:
     """The exchange as it would be on the other settings: no simulator's port and no secret stays in a recording."""
     request, response = exchange
-    sent, came = (None if body is None else _in_bytes(body, changes) for body in (request.body, response.body))
-    return replace(request, url=_replaced(request.url, changes), body=sent), replace(response, body=came or b"")
+    sent = None if request.body is None else _in_bytes(request.body, changes)
+    came = _in_bytes(response.body, [change for change in changes if change.everywhere])
+    return replace(request, url=_replaced(request.url, changes), body=sent), replace(response, body=came)
 
 
-def _replaced(text: str, changes: Sequence[tuple[str, str]]) -> str:
-    for source, target in changes:
-        text = text.replace(source, target)
+def _replaced(text: str, changes: Sequence[_Change]) -> str:
+    for change in changes:
+        for source, target in change.spellings():
+            text = text.replace(source, target)
     return text
 
 
-def _in_bytes(body: bytes, changes: Sequence[tuple[str, str]]) -> bytes:
-    for source, target in changes:
-        body = body.replace(source.encode(), target.encode())
-    return body
+def _in_bytes(body: bytes, changes: Sequence[_Change]) -> bytes:
+    return _replaced(body.decode("utf-8", "surrogateescape"), changes).encode("utf-8", "surrogateescape")
 
 
 def _write(folder: Path, call: Any, answer: Any, exchanges: list[tuple[Request, Response]]) -> None:

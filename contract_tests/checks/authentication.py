@@ -9,7 +9,7 @@ from contract_tests.core.answer import Answer
 from contract_tests.core.case import Case
 from contract_tests.core.check import Omitted, Skipped, check, expect
 from contract_tests.core.credentials import Basic
-from contract_tests.core.target import Endpoint
+from contract_tests.core.endpoints import Endpoint
 from contract_tests.text import Text
 
 

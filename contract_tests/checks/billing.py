@@ -8,7 +8,7 @@ from urllib.parse import quote
 from contract_tests.core.answer import Answer
 from contract_tests.core.case import Case
 from contract_tests.core.check import Omitted, Skipped, check, expect
-from contract_tests.core.target import Billing
+from contract_tests.core.endpoints import Billing
 from contract_tests.text import Text
 
 from .values import amount, identifier, iso_date, shown

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contract_tests.core.answer import UNREADABLE
 from contract_tests.core.case import Case
 from contract_tests.core.check import check, expect
-from contract_tests.core.target import Cell
+from contract_tests.core.endpoints import Cell
 from contract_tests.text import Text
 
 from .values import shown

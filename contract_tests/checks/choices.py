@@ -9,7 +9,7 @@ from contract_tests.caller import at, lookup
 from contract_tests.core.answer import Answer
 from contract_tests.core.case import Case
 from contract_tests.core.check import Omitted, Skipped, check, expect
-from contract_tests.core.target import Choices
+from contract_tests.core.endpoints import Choices
 from contract_tests.text import Text
 
 from .values import RESERVED, filled, identifier, shown, without_accents

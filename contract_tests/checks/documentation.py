@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from contract_tests.core.case import Case
 from contract_tests.core.check import check, expect
-from contract_tests.core.target import Endpoint
+from contract_tests.core.endpoints import Endpoint
 from contract_tests.text import Text
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from contract_tests.core.answer import UNREADABLE, Answer
 from contract_tests.core.case import Case
 from contract_tests.core.check import Omitted, Skipped, check, expect, fail
-from contract_tests.core.target import Endpoint
+from contract_tests.core.endpoints import Endpoint
 from contract_tests.text import Text
 
 from .http import unknown_method

@@ -8,7 +8,7 @@ from typing import Any
 from contract_tests.core.answer import Answer
 from contract_tests.core.case import Case
 from contract_tests.core.check import Skipped, check, expect
-from contract_tests.core.target import Map
+from contract_tests.core.endpoints import Map
 from contract_tests.text import Text
 
 from .values import identifier, shown

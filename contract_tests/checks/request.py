@@ -8,7 +8,7 @@ from contract_tests.caller import at
 from contract_tests.core.answer import Answer
 from contract_tests.core.case import CALLER_URL, Case
 from contract_tests.core.check import Omitted, Skipped, check, expect
-from contract_tests.core.target import Request, file_member
+from contract_tests.core.endpoints import Request, file_member
 from contract_tests.text import Text
 
 from .values import filled, identifier, shown
@@ -239,7 +239,7 @@ async def files_are_accepted(case: Case, endpoint: Request) -> None:
     ),
 )
 async def large_files_are_answered(case: Case, endpoint: Request) -> None:
-    large = file_member(b"%PDF-1.4\n" + b"0" * (5 * 1024 * 1024))
+    large = file_member(b"%PDF-1.4\n" + b"0" * case.limits.large_file)
     answer = await case.ask(endpoint.create({endpoint.files[0]: large}))
     expect(
         answer.complete and answer.status < 500,

@@ -8,7 +8,7 @@ from typing import Any
 from contract_tests.core.answer import Answer
 from contract_tests.core.case import Case
 from contract_tests.core.check import Omitted, Skipped, check, expect
-from contract_tests.core.target import Call, Endpoint
+from contract_tests.core.endpoints import Call, Endpoint
 from contract_tests.text import Text
 
 CRASH = Text(
@@ -108,7 +108,7 @@ async def long_field_breaks_nothing(case: Case, endpoint: Endpoint) -> None:
     name = next((key for key, value in endpoint.body_example().items() if isinstance(value, str)), None)
     if name is None:
         raise Omitted(Text("aucun champ de texte", "no text field"))
-    body = _json({**endpoint.body_example(), name: "a" * (1024 * 1024)})
+    body = _json({**endpoint.body_example(), name: "a" * case.limits.long_text})
     _stands(await _with_body(case, body), f"{name} (1 Mo)")
 
 

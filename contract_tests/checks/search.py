@@ -7,7 +7,7 @@ from typing import Any
 from contract_tests.core.answer import UNREADABLE, Answer
 from contract_tests.core.case import Case
 from contract_tests.core.check import Omitted, Skipped, check, expect
-from contract_tests.core.target import Search
+from contract_tests.core.endpoints import Search
 from contract_tests.text import Text
 
 from .values import RESERVED, absolute, active_html, filled, has_markup, shown, without_accents

@@ -8,7 +8,7 @@ import re
 from contract_tests.core.answer import Answer
 from contract_tests.core.case import Case
 from contract_tests.core.check import Skipped, check, expect
-from contract_tests.core.target import Call, Endpoint
+from contract_tests.core.endpoints import Call, Endpoint
 from contract_tests.text import Text
 
 from .authentication import refused

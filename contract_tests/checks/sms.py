@@ -5,7 +5,7 @@ from __future__ import annotations
 from contract_tests.core.answer import Answer
 from contract_tests.core.case import Case
 from contract_tests.core.check import Skipped, check, expect
-from contract_tests.core.target import Sms
+from contract_tests.core.endpoints import Sms
 from contract_tests.text import Text
 
 

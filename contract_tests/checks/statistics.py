@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from contract_tests.core.answer import Answer
 from contract_tests.core.case import Case
 from contract_tests.core.check import Omitted, Skipped, check, expect
-from contract_tests.core.target import Call, Statistics
+from contract_tests.core.endpoints import Call, Statistics
 from contract_tests.text import Text
 
 from .values import absolute, filled, identifier, shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contract_tests.core.case import Case
 from contract_tests.core.check import Omitted, Skipped, check, expect
-from contract_tests.core.target import Endpoint
+from contract_tests.core.endpoints import Endpoint
 from contract_tests.text import Text
 
 SILENCE = Text(

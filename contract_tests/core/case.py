@@ -17,7 +17,8 @@ from contract_tests.wire import Exchange, Limits, Request, Send, encoded_pairs
 from .answer import UNREADABLE, Answer
 from .check import Check, Omitted, Skipped
 from .credentials import Credentials
-from .target import Call, Endpoint, Target
+from .endpoints import Call, Endpoint
+from .target import Target
 
 __all__ = ["Case", "Conversation", "user_agent"]
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
-__all__ = ["Basic", "Credentials", "Header", "Signature", "sign"]
+__all__ = ["MASK", "SECRET_HEADERS", "Basic", "Credentials", "Header", "Signature", "sign"]
+
+MASK = "[masqué]"
+SECRET_HEADERS = re.compile(
+    r"authorization|proxy-authorization|cookie|set-cookie|(x-)?api-?key|x-auth-token|x-gravitee-api-key", re.IGNORECASE
+)
+"""Headers whose value no artefact shows, whoever sent it."""
 
 Headers = tuple[tuple[str, str], ...]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 import time
 import traceback
@@ -15,10 +16,12 @@ from contract_tests.text import Text
 from contract_tests.wire import Exchange, Limits, Send
 
 from .case import Case, Conversation
-from .check import FEATURES, Check, Failed, Omitted, Registry, Skipped
+from .check import FEATURES, Failed, Omitted, Registry, Skipped
+from .credentials import MASK, SECRET_HEADERS
+from .endpoints import Choices, Endpoint
 from .plan import Planned, plan, profiles_of, untested
 from .requirement import Catalogue, catalogue
-from .target import Choices, Endpoint, Target
+from .target import Target
 from .verdict import Outcome, Status, Verdict, verdict
 
 __all__ = ["Run", "execute"]
@@ -148,31 +151,42 @@ async def _outcome(planned: Planned, conversation: Conversation) -> Outcome:
         message,
         tuple(case.evidence),
         tuple(_told(planned.endpoint, exchange)) if exchange is not None else (),
-        _replay(check, exchange) if exchange is not None else "",
+        _replay(exchange) if exchange is not None else "",
         trace=trace,
     )
 
 
 def _told(endpoint: Endpoint, exchange: Exchange) -> list[caller.Row]:
-    attributes = ("data", "id", "text")
+    reader = caller.readers(endpoint.profile)
     if isinstance(endpoint, Choices):
         attributes = (endpoint.data_attribute, endpoint.id_attribute, endpoint.text_attribute)
-    return caller.told(exchange, caller.readers(endpoint.profile), attributes=attributes)
+        return caller.told(exchange, reader, attributes=attributes, parameter=endpoint.id)
+    return caller.told(exchange, reader)
 
 
-def _replay(check: Check, exchange: Exchange) -> str:
-    """A curl line; what it must not show is masked with the rest of the report."""
+def _replay(exchange: Exchange) -> str:
+    """A curl line without secrets: curl asks for the password of `-u`; a masked header is to be filled in."""
     request = exchange.request
     parts = ["curl -i"]
     if request.method != "GET":
         parts.append(f"-X {request.method}")
     for name, value in request.headers:
-        if name.lower() not in ("user-agent", "accept-encoding", "publik-caller-url"):
-            parts.append("-H " + _quoted(f"{name}: {value}"))
+        if name.lower() == "authorization" and (user := _user(value)):
+            parts.append("-u " + _quoted(user))
+        elif name.lower() not in ("user-agent", "accept-encoding", "publik-caller-url"):
+            parts.append("-H " + _quoted(f"{name}: {MASK if SECRET_HEADERS.fullmatch(name) else value}"))
     if request.body is not None:
         text = request.body.decode("utf-8", "replace")
         parts.append("--data-binary " + _quoted(text if len(text) <= 2000 else text[:2000] + "…"))
     return " ".join([*parts, _quoted(request.url)])
+
+
+def _user(value: str) -> str:
+    """The user of a Basic proof; empty for another one."""
+    scheme, _, token = value.partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    return base64.b64decode(token).decode("utf-8", "replace").partition(":")[0]
 
 
 def _quoted(text: str) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .check import Check, Registry
+from .endpoints import Endpoint
 from .requirement import Catalogue, Requirement
-from .target import Endpoint, Target
+from .target import Target
 
 __all__ = ["Planned", "plan", "profiles_of", "untested"]
 

@@ -13,17 +13,14 @@ from urllib.parse import quote
 from contract_tests.wire import Exchange
 
 from .case import VERSION
+from .credentials import MASK, SECRET_HEADERS
 from .execute import Run
 from .verdict import Outcome
 
-__all__ = ["MASK", "masking", "record"]
+__all__ = ["masking", "record"]
 
-MASK = "[masqué]"
 MOST = 8_000
 """Characters of a body kept in the evidence: enough to see the fault, few enough for a report that opens."""
-_SECRET_HEADERS = re.compile(
-    r"authorization|proxy-authorization|cookie|set-cookie|(x-)?api-?key|x-auth-token|x-gravitee-api-key", re.IGNORECASE
-)
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -149,7 +146,7 @@ def _exchange(exchange: Exchange, mask: Callable[[str], str]) -> dict[str, Any]:
 
 
 def _headers(headers: Iterable[tuple[str, str]]) -> list[list[str]]:
-    return [[name, _masked(value) if _SECRET_HEADERS.fullmatch(name) else value] for name, value in headers]
+    return [[name, _masked(value) if SECRET_HEADERS.fullmatch(name) else value] for name, value in headers]
 
 
 def _masked(value: str) -> str:

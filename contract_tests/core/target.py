@@ -1,10 +1,7 @@
-"""What is certified: `target.toml` read into values, endpoint by endpoint, and the plain calls each one promises."""
+"""What is certified: `target.toml` read into values, with the credentials its publisher gave."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -12,37 +9,18 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
-from urllib.parse import quote, urlsplit
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from contract_tests.text import Text
 
-from .check import Form
 from .credentials import Basic, Credentials, Header, Signature
+from .endpoints import AnyEndpoint, Declared, Endpoint
 
-__all__ = [
-    "ENDPOINTS",
-    "BadTarget",
-    "Billing",
-    "Call",
-    "Cell",
-    "Choices",
-    "Endpoint",
-    "Envelope",
-    "FileEndpoint",
-    "Map",
-    "Request",
-    "Search",
-    "Sms",
-    "Statistics",
-    "Target",
-    "Waiver",
-    "load",
-]
+__all__ = ["BadTarget", "Target", "Upstream", "Waiver", "load", "read"]
 
-Pairs = tuple[tuple[str, str], ...]
 Upstream = Callable[[str], AbstractAsyncContextManager[None]]
 """Makes the software behind the target `down`, `hang` or answer `garbage` while entered; our own tests give one."""
 
@@ -55,342 +33,7 @@ class BadTarget(ValueError):
         self.message = message
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call to the target, without credentials. `writes`: it changes something there."""
-
-    method: str
-    path: str
-    params: Pairs = ()
-    body: bytes | None = None
-    writes: bool = False
-
-    @classmethod
-    def post(cls, path: str, value: Any, params: Pairs = (), *, method: str = "POST") -> Call:
-        """A call with a JSON body, that writes."""
-        return cls(method, path, params, json.dumps(value, ensure_ascii=False).encode(), writes=True)
-
-    def adding(self, *pairs: tuple[str, str]) -> Call:
-        """The same call with more parameters, replacing those of the same name."""
-        names = {name for name, _ in pairs}
-        kept = tuple(pair for pair in self.params if pair[0] not in names)
-        return Call(self.method, self.path, (*kept, *pairs), self.body, self.writes)
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class Endpoint(_Model):
-    """What all endpoints declare. `path` is relative to `base_url` or a whole address; `name` tells two endpoints of
-    the same path apart.
-
-    `params` are always sent; `failure` are parameters added to them that must make the call fail.
-    """
-
-    profile: str
-    path: str
-    name: str = ""
-    params: dict[str, str] = {}
-    failure: dict[str, str] | None = None
-    personal: ClassVar[bool] = False
-    """Whether it shows or changes what concerns one person."""
-    readable: ClassVar[bool] = True
-    """Whether something of it can be read without writing."""
-    form: ClassVar[Form] = "envelope"
-
-    @property
-    def place(self) -> str:
-        """What the report calls it."""
-        return self.name or self.path or "/"
-
-    def features(self) -> frozenset[str]:
-        """What the endpoint offers beyond its profile's core."""
-        return frozenset({"failure"} if self.wrongs(writes=True) else ())
-
-    def reads(self) -> Call | None:
-        """A call that changes nothing and must succeed."""
-        return Call("GET", self.path, self._pairs())
-
-    def examples(self, *, writes: bool) -> list[Call]:
-        """The calls that must succeed; those that write only when allowed."""
-        call = self.reads()
-        return [] if call is None else [call]
-
-    def wrongs(self, *, writes: bool) -> list[Call]:
-        """The calls that must fail."""
-        call = self.reads()
-        return [] if call is None or self.failure is None else [call.adding(*self.failure.items())]
-
-    def takes(self) -> Call | None:
-        """The call that writes a JSON body, if there is one."""
-        return None
-
-    def body_example(self) -> dict[str, Any]:
-        """The body of that call."""
-        return {}
-
-    def _pairs(self) -> Pairs:
-        return tuple(self.params.items())
-
-
-class Envelope(Endpoint):
-    """A plain endpoint: the envelope and HTTP, whatever `data` holds."""
-
-    profile: Literal["envelope"] = "envelope"
-
-
-class Search(Endpoint):
-    """A search engine. `example` is a term with at least one result; `q` the parameter's name."""
-
-    profile: Literal["search"] = "search"
-    q: str = "q"
-    example: str = ""
-
-    def reads(self) -> Call:
-        return self.search(self.example)
-
-    def search(self, term: str) -> Call:
-        """The search of a term."""
-        return Call("GET", self.path, (*self._pairs(), (self.q, term)))
-
-
-class Choices(Endpoint):
-    """A list of a form. `q` and `id` are parameter names, empty when the service has none."""
-
-    profile: Literal["choices"] = "choices"
-    q: str = "q"
-    id: str = "id"
-    example: str = ""
-    data_attribute: str = "data"
-    id_attribute: str = "id"
-    text_attribute: str = "text"
-
-    def features(self) -> frozenset[str]:
-        return super().features() | {name for name in ("q", "id") if getattr(self, name)}
-
-    def search(self, term: str) -> Call:
-        """Autocompletion of a term."""
-        return Call("GET", self.path, (*self._pairs(), (self.q, term)))
-
-    def lookup(self, identifier: str) -> Call:
-        """One item by its identifier."""
-        return Call("GET", self.path, (*self._pairs(), (self.id, identifier)))
-
-
-class Request(Endpoint):
-    """A business request: created by a POST of `body` on `path`, followed on `status` (with `{id}` in it).
-
-    `required` are the fields whose absence must be refused; `files` those that hold a file; `unique` those that no two
-    requests may share (a reference): the digits of their example change with each different creation. `echo` maps a
-    field of the body to the attribute of the status that gives it back.
-    """
-
-    profile: Literal["request"] = "request"
-    method: Literal["POST", "PUT"] = "POST"
-    body: dict[str, Any]
-    status: str
-    required: list[str] = []
-    files: list[str] = []
-    unique: list[str] = []
-    echo: dict[str, str] = {}
-    example_id: str = ""
-    final_id: str = ""
-    unknown_id: str = "inconnu-000000"
-    id_attribute: str = "id"
-    status_attribute: str = "status"
-    final_attribute: str = "final"
-    statuses: list[str] = []
-    final_statuses: list[str] = []
-    personal: ClassVar[bool] = True
-
-    @model_validator(mode="after")
-    def _coherent(self) -> Self:
-        if "{id}" not in self.status:
-            raise ValueError("status must contain {id}")
-        if absent := [
-            name for name in (*self.required, *self.files, *self.unique, *self.echo) if name not in self.body
-        ]:
-            raise ValueError(f"required, files, unique and echo name fields of body; absent: {', '.join(absent)}")
-        return self
-
-    def features(self) -> frozenset[str]:
-        declared = {"files": self.files, "echo": self.echo, "final": self.final_id, "statuses": self.statuses}
-        return super().features() | {name for name, value in declared.items() if value}
-
-    def reads(self) -> Call | None:
-        return self.follow(self.example_id) if self.example_id else None
-
-    def examples(self, *, writes: bool) -> list[Call]:
-        return [*super().examples(writes=writes), *([self.create()] if writes else [])]
-
-    def wrongs(self, *, writes: bool) -> list[Call]:
-        missing = [self.create(without=self.required[0])] if writes and self.required else []
-        return [self.follow(self.unknown_id), *missing]
-
-    def takes(self) -> Call:
-        return self.create()
-
-    def body_example(self) -> dict[str, Any]:
-        return self.body
-
-    def create(self, changes: Mapping[str, Any] | None = None, *, without: str = "") -> Call:
-        """The creation, with fields changed or one left out."""
-        body = {name: value for name, value in {**self.body, **(changes or {})}.items() if name != without}
-        if changes or without:
-            seed = json.dumps([changes, without], sort_keys=True)
-            body |= {name: _renumbered(str(self.body[name]), seed) for name in self.unique if name in body}
-            body |= {name: value for name, value in (changes or {}).items() if name in self.unique}
-        return Call.post(self.path, body, self._pairs(), method=self.method)
-
-    def follow(self, identifier: str) -> Call:
-        """The reading of a status."""
-        return Call("GET", self.status.replace("{id}", quote(identifier, safe="")), self._pairs())
-
-
-class FileEndpoint(Endpoint):
-    """A file to download at `path`; `missing` does not exist; `upload` takes `body` with the file in `field`."""
-
-    profile: Literal["file"] = "file"
-    missing: str = ""
-    upload: str = ""
-    field: str = "file"
-    body: dict[str, Any] = {}
-    form: ClassVar[Form] = "file"
-    personal: ClassVar[bool] = True
-
-    def features(self) -> frozenset[str]:
-        return super().features() | ({"upload"} if self.upload else set())
-
-    def wrongs(self, *, writes: bool) -> list[Call]:
-        return [Call("GET", self.missing, self._pairs())] if self.missing else super().wrongs(writes=writes)
-
-    def takes(self) -> Call | None:
-        return Call.post(self.upload, self.body_example(), self._pairs()) if self.upload else None
-
-    def body_example(self) -> dict[str, Any]:
-        return {**self.body, self.field: file_member()}
-
-
-class Billing(Endpoint):
-    """A billing software: `path` is its root; `name_id` has unpaid invoices, `other_name_id` is someone else."""
-
-    profile: Literal["billing"] = "billing"
-    name_id: str
-    other_name_id: str = ""
-    personal: ClassVar[bool] = True
-
-    def features(self) -> frozenset[str]:
-        return super().features() | ({"other"} if self.other_name_id else set())
-
-    def reads(self) -> Call:
-        return self.operation("invoices/")
-
-    def examples(self, *, writes: bool) -> list[Call]:
-        return [self.operation("invoices/"), self.operation("invoices/history/")]
-
-    def wrongs(self, *, writes: bool) -> list[Call]:
-        return [self.operation("invoice/inconnue-000000/")]
-
-    def operation(self, rest: str, name_id: str | None = None) -> Call:
-        """One of the operations, for one debtor."""
-        path = self.path.rstrip("/") + "/" + rest
-        return Call("GET", path, (*self._pairs(), ("NameID", self.name_id if name_id is None else name_id)))
-
-    def pay(self, identifier: str, notice: Mapping[str, Any]) -> Call:
-        """The notice of a payment."""
-        path = f"{self.path.rstrip('/')}/invoice/{quote(identifier, safe='')}/pay/"
-        return Call.post(path, notice, (*self._pairs(), ("NameID", self.name_id)))
-
-
-class Map(Endpoint):
-    """A map layer. `bbox` is [west, south, east, north], degrees."""
-
-    profile: Literal["map"] = "map"
-    bbox: tuple[float, float, float, float] | None = None
-    form: ClassVar[Form] = "open"
-
-    def features(self) -> frozenset[str]:
-        return super().features() | ({"bbox"} if self.bbox else set())
-
-
-class Sms(Endpoint):
-    """An SMS gateway; `to` are numbers that really receive the messages of a run with `--allow-writes`."""
-
-    profile: Literal["sms"] = "sms"
-    to: list[str] = Field(min_length=1)
-    sender: str = "Mairie"
-    form: ClassVar[Form] = "open"
-    personal: ClassVar[bool] = True
-    readable: ClassVar[bool] = False
-
-    def reads(self) -> None:
-        return None
-
-    def examples(self, *, writes: bool) -> list[Call]:
-        return [self.message()] if writes else []
-
-    def wrongs(self, *, writes: bool) -> list[Call]:
-        return [self.message(to=[])] if writes else []
-
-    def takes(self) -> Call:
-        return self.message()
-
-    def body_example(self) -> dict[str, Any]:
-        return {"from": self.sender, "to": list(self.to), "message": "Message d'essai"}
-
-    def message(self, params: Pairs = (), **changes: Any) -> Call:
-        """A message, with members changed or added."""
-        return Call.post(self.path, {**self.body_example(), **changes}, (*self._pairs(), *params))
-
-
-class Statistics(Endpoint):
-    """A catalogue of statistics; the data addresses are those it gives."""
-
-    profile: Literal["statistics"] = "statistics"
-    form: ClassVar[Form] = "open"
-
-
-class Cell(Endpoint):
-    """A JSON document shown by a portal cell; `variables` are parameters that may be empty for an anonymous visitor."""
-
-    profile: Literal["cell"] = "cell"
-    variables: list[str] = []
-    form: ClassVar[Form] = "json"
-
-    def features(self) -> frozenset[str]:
-        return super().features() | ({"variables"} if self.variables else set())
-
-
-AnyEndpoint = Annotated[
-    Envelope | Search | Choices | Request | FileEndpoint | Billing | Map | Sms | Statistics | Cell,
-    Field(discriminator="profile"),
-]
-ENDPOINTS: Mapping[str, type[Endpoint]] = {
-    kind.model_fields["profile"].default: kind
-    for kind in (Envelope, Search, Choices, Request, FileEndpoint, Billing, Map, Sms, Statistics, Cell)
-}
-
-
-def file_member(content: bytes = b"%PDF-1.4\n%essai\n") -> dict[str, Any]:
-    """A file exactly as w.c.s. writes it in JSON (publik-contracts §4.2)."""
-    return {
-        "filename": "essai é.pdf",
-        "content_type": "application/pdf",
-        "content": base64.b64encode(content).decode(),
-        "content_is_base64": True,
-    }
-
-
-def _renumbered(example: str, seed: str) -> str:
-    """The example with other digits, the same for the same seed; digits are added when it has none."""
-    digits = iter(str(int(hashlib.sha256(seed.encode()).hexdigest(), 16)))
-    if not any(char.isdigit() for char in example):
-        example += "0000"
-    return "".join(next(digits) if char.isdigit() else char for char in example)
-
-
-class _Secret(_Model):
+class _Secret(Declared):
     """A value given as such, by an environment variable or by a file."""
 
     value: str = ""
@@ -414,12 +57,12 @@ class _Secret(_Model):
         return self.value
 
 
-class _SignatureTable(_Model):
+class _SignatureTable(Declared):
     orig: str
     key: str | _Secret
 
 
-class _Auth(_Model):
+class _Auth(Declared):
     user: str = ""
     password: str | _Secret = ""
     header: str = ""
@@ -427,7 +70,7 @@ class _Auth(_Model):
     signature: _SignatureTable | None = None
 
 
-class Waiver(_Model):
+class Waiver(Declared):
     """An accepted departure: shown in the report, and the profile stays partial."""
 
     requirement: str
@@ -437,7 +80,7 @@ class Waiver(_Model):
     until: date
 
 
-class _File(_Model):
+class _File(Declared):
     name: str
     base_url: str
     contact: str = ""

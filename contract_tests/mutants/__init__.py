@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from contract_tests.core.execute import Run, execute
 from contract_tests.core.target import Target
 from contract_tests.reference import Asked, Kind, Reference, Reply
+from contract_tests.wire import Limits
 
 __all__ = ["Mutant", "all_mutants", "documents", "mutant", "replies", "run_mutant", "target_mutant"]
 
@@ -42,9 +43,9 @@ def _add(one: Mutant) -> None:
 @cache
 def all_mutants() -> tuple[Mutant, ...]:
     """Every mutant."""
-    from . import everywhere, profiles
+    from . import everywhere, lists, protection, requests, signed
 
-    _ = everywhere, profiles
+    _ = everywhere, lists, protection, requests, signed
     return tuple(_MUTANTS.values())
 
 
@@ -112,9 +113,10 @@ def target_mutant(
 
 
 async def run_mutant(one: Mutant) -> Run:
-    """The whole suite on a mutant, in this process, writes allowed."""
+    """The whole suite on a mutant, in this process, writes allowed; what is large is less so, to go fast."""
     from contract_tests.checks import registry
 
     service = one.build()
     target = one.declare(service.target())
-    return await execute(target, service.send, registry, seed=1, allow_writes=True)
+    limits = Limits(long_text=60_000, large_file=200_000)
+    return await execute(target, service.send, registry, seed=1, allow_writes=True, limits=limits)

@@ -123,3 +123,16 @@ def test_a_lookup_takes_the_item_whose_attribute_has_the_parameter_s_name() -> N
     assert caller.lookup(found, "id", "8") == found[1]
     assert caller.lookup(found, "code", "a") == found[0]
     assert caller.lookup(found, "siret", "a") is None
+
+
+def test_a_lookup_says_whether_the_choice_is_found_again() -> None:
+    for held, said in (("7", "is taken"), ("007", "choice is lost")):
+        request = Request("GET", "https://x/?id=7")
+        given = exchange(json.dumps({"err": 0, "data": [{"id": held, "text": "a"}]}).encode())
+        looked_up = Exchange(request, given.response, given.started, 0.1)
+        assert said in caller.told(looked_up, "source", parameter="id")[-1].effect.en
+
+
+def test_a_template_gives_the_body_of_a_failure_as_it_is() -> None:
+    assert "appel nommé" in rows(exchange(b'{"err": 1}', 404))
+    assert "appel nommé" not in rows(exchange(b'{"err": 0}'))

@@ -15,8 +15,6 @@ from typer.testing import CliRunner
 from contract_tests.__main__ import app
 from contract_tests.reference import PASSWORD, USER, Asked, Reference, Reply
 
-SERVICE = {"user": USER, "password": PASSWORD}
-
 
 class Fragile(Reference):
     """Repeats the password it refuses, and answers relative addresses."""
@@ -115,7 +113,7 @@ def test_a_failing_service_is_told_what_its_users_will_see_and_no_secret_is_kept
     report = json.loads(Path("contract-report/report.json").read_text("utf-8"))
     failed = next(one for one in report["outcomes"] if one["check"] == "search.every-url-is-absolute")
     assert failed["status"] == "fail"
-    assert failed["replay"].startswith("curl ")
+    assert failed["replay"].startswith(f"curl -i -H 'Accept: application/json' -u '{USER}'")
     assert failed["caller"]
     assert failed["evidence"]
     assert {"fr", "en"} == set(failed["consequence"])

@@ -24,7 +24,8 @@ from contract_tests.text import Text
 from contract_tests.wire import Limits, Request, Wire
 
 Answers = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-SHORT = Limits(answer=0.2, swift=0.1, patience=0.3, max_body=200_000)
+BOUNDED = Limits(patience=10.0, max_body=200_000)
+IMPATIENT = Limits(patience=0.3)
 GOOD = b'{"err": 0, "data": []}'
 
 
@@ -74,8 +75,9 @@ def target(url: str, profile: str = "search") -> contract_tests.Target:
 
 
 async def judged(answers: Answers) -> contract_tests.Run:
+    limits = IMPATIENT if answers is hang else BOUNDED
     async with raw(answers) as url:
-        return await contract_tests.certify(target(url), rate=0, seed=1, limits=SHORT)
+        return await contract_tests.certify(target(url), rate=0, seed=1, limits=limits)
 
 
 def verdict(run: contract_tests.Run) -> str:
@@ -143,7 +145,7 @@ async def test_a_target_that_does_not_answer_is_judged_on_that_and_left_alone(
     run = await judged(answers)
     assert requirement in run.failing()
     assert verdict(run) == "not-conformant"
-    assert len(run.exchanges) <= SHORT.give_up  # politeness: no more calls than it takes to know
+    assert len(run.exchanges) <= BOUNDED.give_up  # politeness: no more calls than it takes to know
     assert sum(len(one.response.body) for one in run.exchanges if one.response) < 1_000_000
     assert not any(one.status == "error" for one in run.outcomes)
     assert any("left alone" in one.message.en for one in run.outcomes)
@@ -222,7 +224,7 @@ async def test_no_answer_whatever_its_shape_breaks_the_suite(body: bytes) -> Non
 async def test_an_unreachable_target_is_not_tested_rather_than_failed() -> None:
     async with raw(hang) as url:
         closed = url
-    run = await contract_tests.certify(target(closed), rate=0, limits=SHORT)
+    run = await contract_tests.certify(target(closed), rate=0, limits=BOUNDED)
     assert verdict(run) == "not-tested" or not [one for one in run.outcomes if one.must and one.status == "fail"]
     assert any("cannot be reached" in one.message.en for one in run.outcomes)
 
@@ -272,6 +274,26 @@ async def test_requests_are_paced_and_present_themselves() -> None:
     assert waits == [0.5, 1.0]
     assert all(b"contract-tests/" in head for head in heads)
     assert all(b"Accept" not in head for head in heads)  # nothing is added by the client
+
+
+async def test_a_target_that_asks_to_wait_is_waited_for_once() -> None:
+    waits: list[float] = []
+    count = 0
+
+    async def answers(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        count += 1
+        busy = reply(b"", "Retry-After: 7", status="429 Too Many Requests")
+        writer.write(busy if count == 1 else reply())
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    async with raw(answers) as url, Wire(rate=1000.0, clock=lambda: 100.0, sleep=sleep) as wire:
+        exchange = await wire(Request("GET", f"{url}/x"))
+    assert exchange.response is not None
+    assert exchange.response.status == 200
+    assert 7.0 in waits
 
 
 async def test_names_can_be_resolved_before_they_are_published() -> None:

@@ -23,6 +23,17 @@ async def test_a_mutant_fails_for_its_reason_and_only_for_it(mutant: Mutant) -> 
     assert not any(one.status == "error" for one in run.outcomes), found
 
 
+ON_A_SOCKET = ("html-in-200", "latin-1", "byte-order-mark", "redirect-on-post", "connection-cut", "eleven-megabytes")
+ON_A_SOCKET += ("200-for-bad-credentials", "nonce-replayed", "parameters-after-the-signature", "accept-required")
+
+
+@pytest.mark.parametrize("mutant", [one for one in all_mutants() if one.name in ON_A_SOCKET], ids=lambda one: one.name)
+async def test_a_mutant_on_a_real_socket_fails_alike(mutant: Mutant) -> None:
+    async with (service := mutant.build()).served() as url:
+        run = await certify(mutant.declare(service.target(url)), rate=0, seed=1, allow_writes=True)
+    assert run.failing() == mutant.fails
+
+
 async def test_the_reference_is_conformant_in_every_profile_on_a_real_socket() -> None:
     async with (service := Reference()).served() as url:
         run = await certify(service.target(url), rate=0, seed=1, allow_writes=True)

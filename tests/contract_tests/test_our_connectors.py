@@ -5,6 +5,7 @@ An OpenAPI document is the only thing that crosses: the suite reads it as it wou
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -22,8 +23,8 @@ import pytest
 import contract_tests
 from contract_tests import openapi
 from contract_tests.checks import registry
+from contract_tests.core.endpoints import ENDPOINTS
 from contract_tests.core.execute import execute
-from contract_tests.core.target import ENDPOINTS
 from contract_tests.wire import Wire
 from gateway.registry import simulator_of
 from tests.gateway.conftest import running
@@ -48,20 +49,23 @@ class Instance:
     target: contract_tests.Target
 
 
-async def _created(url: str, table: dict[str, Any]) -> str:
+async def _created(url: str, table: dict[str, Any], form: int = 1) -> str:
+    """A request made by a form of its own, before the suite's."""
+    from_form = {"Publik-Caller-URL": f"https://demarches.example.org/backoffice/management/prepare/{form}/"}
     async with (
-        aiohttp.ClientSession(headers=PROOF) as session,
+        aiohttp.ClientSession(headers={**PROOF, **from_form}) as session,
         session.post(url + table["path"], json=table["body"]) as answer,
     ):
-        return str((await answer.json())["data"]["id"])
+        body = await answer.json()
+        assert body["data"], f"{table['path']}: {body['err_desc']} (show a creation that works in the demonstration)"
+        return str(body["data"]["id"])
 
 
 async def _payfip(url: str, simulator: Any, table: dict[str, Any]) -> None:
     """A payment that was paid is a final status."""
     if table["profile"] == "request":
         table["unknown_id"] = "00000000-00a8-11f0-9c1d-000000000000"
-        table["statuses"] = ["pending", "paid", "refused", "abandoned", "expired"]
-        table["final_id"] = await _created(url, table)
+        table["final_id"] = await _created(url, table, form=2)
         page, choice = f"{simulator.url}/tpa/paiementws.web", {"idop": table["final_id"], "action": "payer"}
         async with aiohttp.ClientSession() as session:
             async with session.get(page, params={"idop": table["final_id"]}) as opened:
@@ -99,30 +103,45 @@ def _demonstrated(simulator: Any, page: str) -> dict[str, dict[str, str]]:
     return found
 
 
+def _bodies(simulator: Any, page: str) -> dict[str, dict[str, Any]]:
+    """Path → body of the first creation that the demonstration shows for it."""
+    found: dict[str, dict[str, Any]] = {}
+    for _, line in simulator.demo_lines(page):
+        body = re.search(r"-d '(\{.*?\})' ", line + " ")
+        url = re.search(re.escape(page) + r"[^\s'\"$]*(?=[\s'\"]|$)", line)
+        if body and url:
+            found.setdefault(urlsplit(url[0]).path, json.loads(body[1]))
+    return found
+
+
 async def _tables(name: str, url: str, simulator: Any, document: Any) -> list[dict[str, Any]]:
     """The endpoints of the OpenAPI document with examples that work: those of the demonstration, or none needed."""
     page = f"{url}/{name}/test"
-    shown = _demonstrated(simulator, page)
+    shown, bodies = _demonstrated(simulator, page), _bodies(simulator, page)
     tables = []
     for table in openapi.endpoints(document).endpoints:
         given = shown.get(table["path"])
         if table["profile"] == "request":
+            table["body"] = bodies.get(table["path"], table["body"])
             table["example_id"] = await _created(url, table)
-        elif table["profile"] == "search":
-            table["example"] = (given or {}).get(table["q"], "")
-            assert table["example"], f"show a search in the demonstration of {name}: {table['path']}"
-        elif table["profile"] == "choices" and given:
-            table["params"] = {key: value for key, value in given.items() if key not in ("q", "id")}
         elif given is not None:
-            table["params"] = given
-        elif table.get("params"):
+            table["example"] = given.get(table.get("q", "q"), "")
+            table["params"] = {key: value for key, value in given.items() if key not in (table.get("q"), "id")}
+        elif table.get("params") or table["path"] not in document["paths"]:
             continue  # it asks for something that exists, and the demonstration names nothing
+        if table["profile"] == "search":
+            assert table.get("example"), f"show a search in the demonstration of {name}: {table['path']}"
+        if table["profile"] in ("envelope", "choices") and table.get("params"):
+            table["failure"] = {next(iter(table["params"])): ""}  # what a form with an empty field sends
+        if table["profile"] == "request":
+            table["files"] = [one for one in table["files"] if one in table["body"]]
         tables.append(table)
     known = {table["path"] for table in tables}
-    operations = document["paths"]
     for path, params in shown.items():  # paths with a parameter inside
-        followed = any(re.fullmatch(re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(one)), path) for one in operations)
-        if path not in known and followed and not _is_status(path, tables):
+        described = any(
+            re.fullmatch(re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(one)), path) for one in document["paths"]
+        )
+        if path not in known and described and not _is_status(path, tables):
             tables.append({"profile": "envelope", "path": path, "params": params})
     tables += [{**table, "path": f"/{name}/test{table['path']}"} for table in MORE.get(name, [])]
     for table in tables:

@@ -11,8 +11,8 @@ import pytest
 import contract_tests
 from contract_tests import init, openapi, toml
 from contract_tests.core.credentials import Basic, Header, Signature
+from contract_tests.core.endpoints import Request, Search
 from contract_tests.core.plan import plan
-from contract_tests.core.target import Request, Search
 from contract_tests.reference import Reference
 
 ONE: dict[str, Any] = {
@@ -126,8 +126,10 @@ def _document() -> dict[str, Any]:
         return {"Row" + "".join(names): {"properties": {name: {"type": "string"} for name in names}}}
 
     q = {"name": "q", "in": "query", "schema": {"type": "string"}}
-    status = {"properties": {"status": {"type": "string"}, "final": {"type": "boolean"}}}
-    body = {"content": {"application/json": {"schema": {"required": ["nom"]}, "example": {"nom": "a"}}}}
+    status = {"properties": {"status": {"enum": ["recu", "clos"]}, "final": {"type": "boolean"}}}
+    file = {"anyOf": [{"properties": {"filename": {}, "content": {}}}, {"type": "null"}]}
+    fields = {"required": ["nom"], "properties": {"nom": {"type": "string"}, "photo": file}}
+    body = {"content": {"application/json": {"schema": fields, "example": {"nom": "a", "photo": None}}}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Simula", "contact": {"email": "a@example.org"}},
@@ -165,7 +167,7 @@ def test_an_openapi_document_tells_which_profile_each_endpoint_honours() -> None
     }
     request = next(table for table in found.endpoints if table["profile"] == "request")
     assert request["status"] == "/requests/{id}"
-    assert request["required"] == ["nom"]
+    assert (request["required"], request["files"], request["statuses"]) == (["nom"], ["photo"], ["recu", "clos"])
     schools = next(table for table in found.endpoints if table["profile"] == "choices")
     assert (schools["q"], schools["id"]) == ("q", "")
     assert {path for path, _ in found.left_out} == {"/deep/{id}", "/hook"}

@@ -203,3 +203,37 @@ def test_the_map_example_has_its_id_at_both_levels() -> None:
         {"id": "1", "geometry": {"coordinates": [2, 48]}, "properties": {"text": "x"}}
     )
     assert feature.model_dump()["properties"]["id"] == "1"
+
+
+class Room(Model):
+    name: str = Field(alias="nom_de_la_salle")
+
+
+class Rooms(Connector[Settings]):
+    """Des salles."""
+
+    name, title = "rooms", "Salles"
+
+    @get
+    async def room(self) -> Room:
+        """Une salle."""
+        raise NotImplementedError
+
+    @update(delivery="idempotent")
+    async def rename(self, room: Room) -> Room:
+        """La renommer."""
+        raise NotImplementedError
+
+
+def test_what_goes_out_is_named_as_it_is_written_and_what_comes_in_by_alias() -> None:
+    published = openapi.document(Rooms, "test")
+    OpenAPIV31SpecValidator(published).validate()
+    operation = published["paths"]["/rooms/test/rename"]["put"]
+    assert operation["responses"]["200"]["content"]["application/json"]["example"]["data"] == {"name": "texte"}
+    assert operation["requestBody"]["content"]["application/json"]["example"] == {"nom_de_la_salle": "texte"}
+
+
+def test_an_effect_documents_its_key_and_its_refusals() -> None:
+    operation = openapi.document(Rooms, "test")["paths"]["/rooms/test/rename"]["put"]
+    assert [(p["name"], p["in"]) for p in operation["parameters"]] == [("Idempotency-Key", "header")]
+    assert {"400", "401", "403", "409", "422"} <= set(operation["responses"])

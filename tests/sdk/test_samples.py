@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+from xml.sax.saxutils import escape
 
 import pytest
 
-from sdk import Connector, HttpUrl, InvalidInput, Model, Rest, Row, Secret, bearer, get
+from sdk import Connector, HttpUrl, InvalidInput, Model, Rest, Row, Secret, get
 from sdk.samples import Sample, record
 from sdk.testing import connected
 from tests.sdk import wire_kit
@@ -26,12 +28,16 @@ class Trees(Connector[Settings]):
 
     def __init__(self, settings: Settings, http: Any) -> None:
         super().__init__(settings, http)
-        self.rest = Rest(http.using(bearer(settings.token)), settings.url)
+        self.rest = Rest(http, settings.url)
 
     @get("trees/{number}")
     async def tree(self, number: str) -> Row:
         """A tree."""
-        return Row(**await self.rest.get("/trees/{number}", values={"number": number}, params={"k": "1"}))
+        return Row(
+            **await self.rest.get(
+                "/trees/{number}", values={"number": number}, params={"k": self.settings.token.reveal()}
+            )
+        )
 
     @get
     async def nothing(self) -> Row:
@@ -42,9 +48,11 @@ class Trees(Connector[Settings]):
 REPLAYED = {"url": "https://trees.example.org", "token": "invented"}
 
 
-async def recorded(folder: Path, path: str, answer: bytes = b'{"species": "oak"}') -> Sample:
+async def recorded(
+    folder: Path, path: str, answer: bytes = b'{"species": "oak"}', secret: str = "the-real-secret"
+) -> Sample:
     async with wire_kit.upstream(wire_kit.answer(200, answer)) as publisher:
-        settings = {"url": publisher.url, "token": "the-real-secret"}
+        settings = {"url": publisher.url, "token": secret}
         async with connected(Trees, settings, private=["127.0.0.0/8"], allow_http=True) as played:
             await record(played, folder / "tree" / "oak", "GET", path, settings=REPLAYED)
     return Sample(folder / "tree" / "oak")
@@ -61,7 +69,22 @@ async def test_a_recording_holds_neither_the_secret_nor_the_port(tmp_path: Path)
     text = "".join(path.read_text() for path in sample.folder.iterdir())
     assert "the-real-secret" not in text
     assert "127.0.0.1" not in text
-    assert "https://trees.example.org/trees/7?k=1" in text
+    assert "https://trees.example.org/trees/7?k=invented" in text
+
+
+@pytest.mark.parametrize("secret", ['p&"é<x-long', "pässwörd-1", "with space/and+plus"])
+async def test_a_secret_is_found_as_xml_json_and_addresses_write_it(tmp_path: Path, secret: str) -> None:
+    echo = json.dumps({"json": secret, "xml": escape(secret), "url": quote(secret, safe="")}).encode()
+    sample = await recorded(tmp_path, "trees/7", echo, secret=secret)
+    text = "".join(path.read_text() for path in sample.folder.iterdir())
+    for written in (secret, escape(secret), json.dumps(secret)[1:-1], quote(secret, safe="")):
+        assert written not in text
+    await sample.replay(Trees)
+
+
+async def test_a_short_secret_leaves_the_answers_words_alone(tmp_path: Path) -> None:
+    sample = await recorded(tmp_path, "trees/7", b'{"synopsis": "une ville"}', secret="ville")
+    assert sample.expected["data"]["synopsis"] == "une ville"
 
 
 async def test_a_recording_without_exchange_is_replayed_too(tmp_path: Path) -> None:

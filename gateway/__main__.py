@@ -280,12 +280,14 @@ def sign(
     client: Annotated[str, typer.Option(help=say("Nom du client.", "Name of the client."))],
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    known = load(config).clients.get(client)
+    clients = load(config).clients
+    known = clients.get(client)
     if known is None or known.signature is None:
+        able = ", ".join(name for name, one in clients.items() if one.signature) or "—"
         raise RelaisError(
             Text(
-                f"Le client « {client} » n'a pas de clé de signature dans {config}.",
-                en=f'The client "{client}" has no signature key in {config}.',
+                f"Aucun client « {client} » avec une clé de signature dans {config} (il y a : {able}).",
+                en=f'No client "{client}" with a signature key in {config} (there are: {able}).',
             )
         )
     address, _, query = url.partition("?")

@@ -171,7 +171,7 @@ def paste(endpoint: Endpoint, operation: Mapping[str, Any], base: str) -> str:
         if parameter["in"] == "path":
             url = url.replace("{" + parameter["name"] + "}", value)
         elif parameter["required"] and parameter["in"] == "query":
-            query.append((parameter["name"], value))
+            query += [(parameter["name"], item) for item in _values(parameter["schema"])]
     if query:
         url += "?" + urlencode(query)
     words = ["curl"] + (["-X", endpoint.method] if endpoint.method not in ("GET", "POST") else [])
@@ -182,6 +182,14 @@ def paste(endpoint: Endpoint, operation: Mapping[str, Any], base: str) -> str:
     elif endpoint.method == "POST":
         words += ["-X", "POST"]
     return " ".join(words)
+
+
+def _values(schema: Mapping[str, Any]) -> list[str]:
+    """The example of a parameter: several values where it may be repeated."""
+    shown = (schema.get("examples") or [None])[0]
+    if schema.get("type") == "array":
+        return [str(item) for item in shown] if isinstance(shown, list) else [str(shown or "texte")]
+    return [_value(schema)]
 
 
 def _value(schema: Mapping[str, Any]) -> str:

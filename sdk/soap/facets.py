@@ -173,6 +173,10 @@ _EXPECTED: tuple[tuple[Any, Text], ...] = (
         Text("doit être une date et une heure ISO 8601", en="must be an ISO 8601 date and time"),
     ),
 )
+_NOT_ONE_WORD = Text(
+    "est envoyé séparé par des espaces : aucun élément ne peut être vide ni contenir d'espace",
+    en="is sent separated by spaces: no item may be empty or hold a space",
+)
 INVALID = Text("n'est pas valable", en="is not valid")
 
 _COMPARED = (builtins.String, builtins.Decimal, builtins.AnyURI)
@@ -183,6 +187,8 @@ def complaint(kind: Any, value: Any) -> Text | None:
     """What a simple type refuses in a value to send, to be said after the name of its field; None when it takes it."""
     if isinstance(kind, xsd.ListType):
         items = value if isinstance(value, list) else [value]
+        if any(each is None or (isinstance(each, str) and len(each.split()) != 1) for each in items):
+            return _NOT_ONE_WORD
         return next((said for each in items if (said := complaint(kind.item_type, each)) is not None), None)
     if isinstance(kind, xsd.UnionType):
         taken = [complaint(each, value) for each in kind.item_types]

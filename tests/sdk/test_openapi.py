@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from lxml import html
@@ -237,3 +237,18 @@ def test_an_effect_documents_its_key_and_its_refusals() -> None:
     operation = openapi.document(Rooms, "test")["paths"]["/rooms/test/rename"]["put"]
     assert [(p["name"], p["in"]) for p in operation["parameters"]] == [("Idempotency-Key", "header")]
     assert {"400", "401", "403", "409", "422"} <= set(operation["responses"])
+
+
+class Words(Connector[Settings]):
+    """Des mots."""
+
+    name, title = "words", "Mots"
+
+    @get
+    async def words(self, word: Annotated[list[str], Field(examples=[["lac", "parc"]])]) -> list[Choice]:
+        """Les mots."""
+        return []
+
+
+def test_a_repeated_parameter_is_pasted_repeated() -> None:
+    assert "/words/test/words?word=lac&amp;word=parc" in page.instance(Words, "words/test")

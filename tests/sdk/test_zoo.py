@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from zeep import xsd
 
-from sdk.errors import Misconfigured, english
+from sdk.errors import InvalidInput, Misconfigured, english
 from sdk.messages import Response
 from sdk.soap import Soap, wsdl
 from sdk.soap.decoder import plain, read
@@ -179,3 +179,14 @@ def _note(path: Path, contract: wsdl.Contract | None, sentence: str) -> None:
         line = f"| {_name(path)} | {len(services)} | {len(ports)} | {count} | loaded |"
     with open(table, "a", encoding="utf-8") as out:
         out.write(line + "\n")
+
+
+@pytest.mark.parametrize("words", [["du lac"], [""], ["a\tb"], [None]])
+def test_an_item_that_a_list_of_words_cannot_carry_is_refused(words: list[Any]) -> None:
+    path = ZOO / "48-xsd-list-and-array" / "string_array_test.wsdl"
+    if not path.exists():
+        pytest.skip("the folder of interfaces is not beside the checkout")
+    soap = Soap(None, wsdl=path)
+    with pytest.raises(InvalidInput):
+        soap.build("StringListTest", words)
+    assert b">lac parc<" in soap.build("StringListTest", ["lac", "parc"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import quote_plus
@@ -19,7 +19,7 @@ from .errors import Misconfigured, RelaisError, Text, UpstreamInvalid, UpstreamU
 from .messages import Policy, Request, Response, Send, encode_form, is_repeatable, retry_after, with_params
 from .model import Secret
 
-__all__ = ["api_key", "basic", "bearer", "oauth2_client_credentials"]
+__all__ = ["Token", "api_key", "basic", "bearer", "oauth2_client_credentials", "shared_token"]
 
 _DEFAULT_LIFETIME = 300.0  # seconds, for a token that does not say how long it lives
 _UNAVAILABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -78,8 +78,21 @@ def oauth2_client_credentials(
         headers["Authorization"] = f"Basic {_base64(quote_plus(client_id), quote_plus(secret))}"
     asking = Request("POST", token_url, headers, encode_form(form), repeatable=True, max_bytes=256 * 1024)
 
+    async def fetch(inner: Send) -> Token:
+        asked = clock()
+        return _read_token(await inner(asking), asked)
+
+    return shared_token(fetch, clock=clock)
+
+
+def shared_token(fetch: Callable[[Send], Awaitable[Token]], *, clock: Callable[[], float] = time.monotonic) -> Policy:
+    """A bearer token that `fetch` obtains: one at a time for all callers, again when it ends, once more after a 401.
+
+    `fetch` is given the way beneath the policy; what it raises carries `processed=False`. `clock` gives seconds.
+    """
+
     def policy(inner: Send) -> Send:
-        tokens = _Tokens(inner, asking, clock)
+        tokens = _Tokens(lambda: fetch(inner), clock)
 
         async def send(request: Request) -> Response:
             token = await tokens.current()
@@ -97,25 +110,26 @@ def oauth2_client_credentials(
 
 
 @dataclass(frozen=True)
-class _Token:
+class Token:
+    """A bearer token; `until` is the instant of the policy's clock from which it is asked for again."""
+
     value: str
     until: float
 
     def __repr__(self) -> str:
-        return "_Token(…)"
+        return "Token(…)"
 
 
 class _Tokens:
     """The token of one instance: at most one request for it at a time."""
 
-    def __init__(self, send: Send, asking: Request, clock: Callable[[], float]) -> None:
-        self._send = send
-        self._asking = asking
+    def __init__(self, fetch: Callable[[], Awaitable[Token]], clock: Callable[[], float]) -> None:
+        self._obtain = fetch
         self._clock = clock
-        self._token: _Token | None = None
-        self._fetching: asyncio.Task[_Token] | None = None
+        self._token: Token | None = None
+        self._fetching: asyncio.Task[Token] | None = None
 
-    async def current(self) -> _Token:
+    async def current(self) -> Token:
         if self._token is not None and self._clock() < self._token.until:
             return self._token
         if self._fetching is None:
@@ -123,27 +137,25 @@ class _Tokens:
             self._fetching.add_done_callback(self._fetched)
         return await asyncio.shield(self._fetching)  # the caller that asked first may leave; the others still wait
 
-    def forget(self, token: _Token) -> None:
+    def forget(self, token: Token) -> None:
         """Drops `token`, unless a newer one has already replaced it."""
         if self._token is token:
             self._token = None
 
-    def _fetched(self, task: asyncio.Task[_Token]) -> None:
+    def _fetched(self, task: asyncio.Task[Token]) -> None:
         self._fetching = None
         if not task.cancelled() and task.exception() is None:
             self._token = task.result()
 
-    async def _fetch(self) -> _Token:
-        asked = self._clock()
+    async def _fetch(self) -> Token:
         try:
-            response = await self._send(self._asking)
-            return _read_token(response, asked)
+            return await self._obtain()
         except RelaisError as error:
             error.processed = False  # the token, perhaps; the caller's request, surely not
             raise
 
 
-def _read_token(response: Response, asked: float) -> _Token:
+def _read_token(response: Response, asked: float) -> Token:
     if response.status in _UNAVAILABLE:
         raise UpstreamUnavailable(
             Text("Le service d'authentification est indisponible.", en="The authentication service is unavailable."),
@@ -168,7 +180,7 @@ def _read_token(response: Response, asked: float) -> _Token:
             processed=False,
         )
     lifetime = _seconds(answer.get("expires_in"))
-    return _Token(value, asked + lifetime - min(60.0, lifetime / 10))
+    return Token(value, asked + lifetime - min(60.0, lifetime / 10))
 
 
 def _seconds(value: Any) -> float:
@@ -194,7 +206,7 @@ def _oauth_error(response: Response) -> str:
     return f", {word}" if word in _OAUTH_ERRORS else ""
 
 
-def _bearing(request: Request, token: _Token) -> Request:
+def _bearing(request: Request, token: Token) -> Request:
     return replace(request, headers={**request.headers, "Authorization": f"Bearer {token.value}"})
 
 

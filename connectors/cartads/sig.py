@@ -6,12 +6,10 @@ is answered 401.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -23,15 +21,13 @@ from sdk import (
     Misconfigured,
     NotFound,
     Policy,
-    RelaisError,
-    Request,
-    Response,
     Rest,
     Send,
     Text,
     UpstreamInvalid,
     fold,
 )
+from sdk.auth import Token, shared_token
 
 from .models import Application, ApplicationProgress
 from .settings import Sig, Stage
@@ -53,78 +49,27 @@ def spelt(number: str) -> str:
 # --- the token --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Token:
-    value: str
-    until: float
+def _login(rest: Rest, payload: Mapping[str, str], clock: Callable[[], float]) -> Policy:
+    async def fetch(_: Send) -> Token:
+        return await _ask(rest, payload, clock)
 
-    def __repr__(self) -> str:
-        return "_Token(…)"
+    return shared_token(fetch, clock=clock)
 
 
-class _Login:
-    """The token of one instance: one login at a time, however many calls wait for it."""
-
-    def __init__(self, rest: Rest, payload: Mapping[str, str], clock: Callable[[], float]) -> None:
-        self._rest = rest
-        self._payload = payload
-        self._clock = clock
-        self._token: _Token | None = None
-        self._asking: asyncio.Task[_Token] | None = None
-
-    async def current(self) -> _Token:
-        if self._token is not None and self._clock() < self._token.until:
-            return self._token
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._ask())
-            self._asking.add_done_callback(self._asked)
-        return await asyncio.shield(self._asking)  # the caller that asked first may leave; the others still wait
-
-    def forget(self, token: _Token) -> None:
-        if self._token is token:
-            self._token = None
-
-    def _asked(self, task: asyncio.Task[_Token]) -> None:
-        self._asking = None
-        if not task.cancelled() and task.exception() is None:
-            self._token = task.result()
-
-    async def _ask(self) -> _Token:
-        asked = self._clock()
-        try:
-            answer = await self._rest.post(json=self._payload, repeatable=True)
-        except NotFound as error:
-            raise Misconfigured(_WRONG_ADDRESS, detail="login: status 404", processed=False) from error
-        except RelaisError as error:
-            error.processed = False  # the login, perhaps; the caller's request, surely not
-            raise
-        if not isinstance(answer, Mapping):
-            raise UpstreamInvalid(_STRANGE, detail="login: no object", processed=False)
-        value = answer.get("Token")
-        if value is None:
-            raise Misconfigured(_REFUSED, detail="login: no Token", code="credentials", processed=False)
-        if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
-            raise UpstreamInvalid(_STRANGE, detail="login: no usable Token", processed=False)
-        return _Token(value, asked + LIFETIME)
-
-
-def _with_token(login: _Login) -> Policy:
-    def policy(inner: Send) -> Send:
-        async def send(request: Request) -> Response:
-            token = await login.current()
-            response = await inner(_bearing(request, token))
-            if response.status != 401:
-                return response
-            login.forget(token)
-            return await inner(_bearing(request, await login.current()))
-
-        return send
-
-    return policy
-
-
-def _bearing(request: Request, token: _Token) -> Request:
-    return replace(request, headers={**request.headers, "Authorization": f"Bearer {token.value}"})
+async def _ask(rest: Rest, payload: Mapping[str, str], clock: Callable[[], float]) -> Token:
+    asked = clock()
+    try:
+        answer = await rest.post(json=payload, repeatable=True)
+    except NotFound as error:
+        raise Misconfigured(_WRONG_ADDRESS, detail="login: status 404", processed=False) from error
+    if not isinstance(answer, Mapping):
+        raise UpstreamInvalid(_STRANGE, detail="login: no object", processed=False)
+    value = answer.get("Token")
+    if value is None:
+        raise Misconfigured(_REFUSED, detail="login: no Token", code="credentials", processed=False)
+    if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
+        raise UpstreamInvalid(_STRANGE, detail="login: no usable Token", processed=False)
+    return Token(value, asked + LIFETIME)
 
 
 # --- the files --------------------------------------------------------------------------------------------------------
@@ -150,8 +95,8 @@ class SigFiles:
             "login": sig.login,
             "password": hashlib.sha256(sig.password.reveal().encode()).hexdigest(),
         }
-        login = _Login(Rest(http, sig.auth_url), payload, clock)
-        self._rest = Rest(http.using(_with_token(login)), sig.url)
+        login = _login(Rest(http, sig.auth_url), payload, clock)
+        self._rest = Rest(http.using(login), sig.url)
 
     async def page(
         self,

@@ -1,10 +1,11 @@
 """The store: one function, `run`, that carries out a piece of work in one durable transaction.
 
-    Store.open("sqlite:///…/relais.db")         embedded: one file, WAL, synchronous=FULL; works are committed in groups
+    Store.open("sqlite:///…/relais.db")         embedded: one file, WAL, synchronous=FULL
     Store.open("postgresql://…")                shared by several nodes
 
 A work is a plain function of a SQLAlchemy `Connection` without other effect: it may be run again when its transaction
-could not be committed. What `run` returned is on disk.
+could not be committed. Works that wait are committed together: one sync of the disk for all of them. What `run`
+returned is on disk.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from typing import Any, TypeVar
 import sqlalchemy
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from gateway.errors import BadSettings
 from sdk.errors import RelaisError, Text
@@ -36,7 +36,9 @@ REVISION = "0001"
 """The schema this version is written for: the last file of `migrations/versions`."""
 MOST_IN_A_GROUP = 100
 PATIENCE = 5.0
-"""Seconds waited for another process that writes to the same SQLite file."""
+"""Seconds waited for another process that writes to the same rows (PostgreSQL) or file (SQLite)."""
+WRITERS = 2
+"""Threads that write to PostgreSQL: while one waits for a row held elsewhere, the other goes on. SQLite has one."""
 
 
 class StoreUnavailable(RelaisError):
@@ -63,17 +65,14 @@ class Store:
     def __init__(self, url: str) -> None:
         self.sqlite = url.startswith("sqlite")
         self.closed = False
-        self._engine: Any
-        if self.sqlite:
-            self._engine = sqlite_engine(url)
-            self._works: queue.SimpleQueue[tuple[Work[Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
-            self._thread: threading.Thread | None = threading.Thread(
-                target=self._write, name="relais-store", daemon=True
-            )
-            self._thread.start()
-        else:
-            self._thread = None
-            self._engine = create_async_engine(driver_url(url), pool_size=10, max_overflow=10, pool_timeout=PATIENCE)
+        self._engine = sqlite_engine(url) if self.sqlite else postgresql_engine(url)
+        self._works: queue.SimpleQueue[tuple[Work[Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._write, name="relais-store", daemon=True)
+            for _ in range(1 if self.sqlite else WRITERS)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @classmethod
     def open(cls, url: str) -> Store:
@@ -95,44 +94,36 @@ class Store:
 
     async def run(self, work: Work[T]) -> T:
         """What `work` returns, once its transaction is durable. Raises `StoreUnavailable`: nothing was kept, except
-        where the connection broke during the commit (PostgreSQL), when it may have been.
+        where the connection broke during the commit or was not heard of in time (PostgreSQL), when it may have been.
         """
         if self.closed:
             raise StoreUnavailable(detail="closed")
-        if not self.sqlite:
-            try:
-                async with asyncio.timeout(PATIENCE), self._engine.begin() as connection:
-                    return await connection.run_sync(work)  # type: ignore[no-any-return]
-            except (SQLAlchemyError, OSError, TimeoutError) as error:
-                raise StoreUnavailable(detail=_told(error)) from error
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._works.put((work, future))
-        return await future
+        if self.sqlite:
+            return await future
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await future
+        except TimeoutError as error:
+            raise StoreUnavailable(detail="no answer in time") from error
 
     async def close(self) -> None:
         """Ends after the works already given."""
         self.closed = True
-        if not self.sqlite:
-            await self._engine.dispose()
-        elif self._thread is not None:
-            thread, self._thread = self._thread, None
+        threads, self._threads = self._threads, []
+        for _ in threads:
             self._works.put(None)
+        for thread in threads:
             await asyncio.to_thread(thread.join)
-            self._engine.dispose()
+        self._engine.dispose()
 
-    # --- the one writer of a SQLite file in this process --------------------------------------------------------------
+    # --- the writers of this process ----------------------------------------------------------------------------------
 
     def _write(self) -> None:
         ending = False
         while not ending:
-            group: list[tuple[Work[Any], asyncio.Future[Any]]] = []
-            given = self._works.get()
-            while given is not None:
-                group.append(given)
-                if len(group) == MOST_IN_A_GROUP or self._works.empty():
-                    break
-                given = self._works.get()
-            ending = given is None
+            group, ending = self._next_group()
             if not group:
                 continue
             done = self._together([work for work, _ in group])
@@ -144,6 +135,21 @@ class Store:
                     loop.call_soon_threadsafe(_settle, [one for one in ended if one[0].get_loop() is loop])
                 except RuntimeError:
                     continue  # that loop has ended, and with it whoever waited
+
+    def _next_group(self) -> tuple[list[tuple[Work[Any], asyncio.Future[Any]]], bool]:
+        """The works that wait, at least one, but for those nobody waits for any more; and whether it was the end."""
+        group: list[tuple[Work[Any], asyncio.Future[Any]]] = []
+        given = self._works.get()
+        while given is not None:
+            if not given[1].done():
+                group.append(given)
+            if len(group) == MOST_IN_A_GROUP:
+                return group, False
+            try:
+                given = self._works.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
 
     def _together(self, works: list[Work[Any]]) -> list[Any] | None:
         """One transaction, one sync of the disk; None when one of them failed, and none was kept."""
@@ -213,6 +219,28 @@ def sqlite_engine(url: str) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def postgresql_engine(url: str) -> Engine:
+    """An engine whose every transaction ends within `PATIENCE`, also when its process was stopped in the middle of it:
+    a frozen node holds no row for long, and a row held elsewhere fails the work that wants it, not those behind it.
+    """
+    engine = sqlalchemy.create_engine(
+        driver_url(url),
+        pool_size=WRITERS,
+        connect_args={"connect_timeout": int(PATIENCE), "tcp_user_timeout": int(1000 * PATIENCE)},
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _: Any) -> None:
+        most = int(1000 * PATIENCE)
+        connection.execute(f"SET statement_timeout = {most}")
+        connection.execute(f"SET idle_in_transaction_session_timeout = {most}")
+        connection.execute(f"SET lock_timeout = {most // 3}")
+        connection.commit()
 
     return engine
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, RowMapping, and_, delete, false, func, or_, select, update
+from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, false, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -36,6 +36,20 @@ AGAIN_AT_ONCE = ("idempotent", "at-least-once")
 """The classes whose unknown outcome may be driven again without waiting."""
 
 table = deliveries.c
+
+# What every call runs is built once: SQLAlchemy takes longer to build a statement than SQLite to carry it out.
+# Parameters named as columns are written, those named `of_…` choose the row.
+_MADE = {
+    "sqlite": sqlite_insert(deliveries).on_conflict_do_nothing(),
+    "postgresql": postgresql_insert(deliveries).on_conflict_do_nothing(),
+}
+_OF_ID = select(deliveries).where(table.id == bindparam("of_id"))
+_OF_SCOPE = select(deliveries).where(table.scope == bindparam("of_scope")).with_for_update()
+_ALIVE = select(nodes.c.id).where(nodes.c.id == bindparam("of_node"), nodes.c.seen >= bindparam("since"))
+_STEP = update(deliveries).where(
+    table.id == bindparam("of_id"), table.state == bindparam("of_state"), table.attempt == bindparam("of_attempt")
+)
+_END = _STEP.where(table.owner == bindparam("of_owner"))
 
 
 def new_id() -> str:
@@ -73,17 +87,17 @@ def take_over(connection: Connection, now: float, lease: float, node: str = "", 
     lost = (
         update(deliveries)
         .where(table.state == "SENDING", or_(table.owner.is_(None), table.owner.not_in(alive), forgotten))
-        .values(**_unknown(now))
+        .values(**_unknown(now, table.patience))
     )
     taken = connection.execute(lost).rowcount
     connection.execute(delete(nodes).where(nodes.c.seen < now - 10 * lease))
     return taken
 
 
-def _unknown(now: float) -> dict[str, Any]:
+def _unknown(now: float, patience: Any) -> dict[str, Any]:
     return {
         "state": "UNKNOWN",
-        "quarantine": now + table.patience,
+        "quarantine": patience + now,
         "next_at": now,
         "unresolved": True,
         "owed": True,
@@ -158,20 +172,18 @@ def begin(connection: Connection, new: New, node: str, now: float, lease: float,
         "request": new.seal(new.id),
         "request_id": new.request_id,
     }
-    made = insert(connection, deliveries).values(row).on_conflict_do_nothing()
-    if connection.execute(made).rowcount == 1:
+    if connection.execute(_MADE[connection.dialect.name], row).rowcount == 1:
         return Begun("pending" if defer else "go", new.id, 0 if defer else 1, new.reference, False)
-    found = connection.execute(select(deliveries).where(table.scope == new.scope).with_for_update()).mappings().one()
+    found = connection.execute(_OF_SCOPE, {"of_scope": row["scope"]}).mappings().one()
     state = found["state"]
     if found["fingerprint"] != new.fingerprint:
         return _begun("mismatch", found)
     if state == "SENDING":
         if found["id"] == new.id:
             return _begun("go", found)  # this very transaction was already committed
-        alive = select(nodes.c.id).where(nodes.c.id == found["owner"], nodes.c.seen >= now - lease)
-        if connection.execute(alive).first():
+        if connection.execute(_ALIVE, {"of_node": found["owner"], "since": now - lease}).first():
             return _begun("in-progress", found)
-        _step(connection, found, **_unknown(now))
+        _step(connection, found, _unknown(now, found["patience"]))
         state = "UNKNOWN"
     if state == "DONE":
         return _begun("replay", found)
@@ -180,12 +192,12 @@ def begin(connection: Connection, new: New, node: str, now: float, lease: float,
     if state == "RECEIVED":
         return _begun("pending", found)
     if state == "UNKNOWN" and found["delivery"] not in AGAIN_AT_ONCE:
-        _step(connection, found, state="UNKNOWN", next_at=now)
+        _step(connection, found, {"next_at": now})
         return _begun("unknown", found)
     again = resend(now, node, found["attempt"], unresolved=found["unresolved"] or state == "UNKNOWN")
     if found["request"] is None:
         again["request"] = new.seal(found["id"])
-    _step(connection, {**found, "state": state}, **again)
+    _step(connection, {**found, "state": state}, again)
     return _begun("go", {**found, **again})
 
 
@@ -215,29 +227,31 @@ def _begun(verdict: Verdict, row: Any) -> Begun:
     )
 
 
-def _step(connection: Connection, row: Any, **values: Any) -> bool:
-    step = update(deliveries).where(table.id == row["id"], table.state == row["state"], table.attempt == row["attempt"])
-    return connection.execute(step.values(**values)).rowcount == 1
+def _step(connection: Connection, row: Any, values: dict[str, Any]) -> bool:
+    of = {"of_id": row["id"], "of_state": row["state"], "of_attempt": row["attempt"]}
+    return connection.execute(_STEP, {**values, **of}).rowcount == 1
 
 
 def step(connection: Connection, delivery: str, state: str, attempt: int, values: dict[str, Any]) -> bool:
     """One compare-and-set; False when somebody else was first."""
-    return _step(connection, {"id": delivery, "state": state, "attempt": attempt}, **values)
+    return _step(connection, {"id": delivery, "state": state, "attempt": attempt}, values)
 
 
 def find(connection: Connection, delivery: str) -> RowMapping | None:
     """The row of a delivery."""
-    return connection.execute(select(deliveries).where(table.id == delivery)).mappings().first()
+    return connection.execute(_OF_ID, {"of_id": delivery}).mappings().first()
 
 
 def finish(connection: Connection, delivery: str, attempt: int, node: str, now: float, values: dict[str, Any]) -> bool:
     """Writes how an attempt ended; False when this process was thought dead and may no longer write."""
-    mine = (table.id == delivery, table.attempt == attempt, table.owner == node)
+    end, of = _END, {"of_id": delivery, "of_state": "SENDING", "of_attempt": attempt, "of_owner": node}
     if values["state"] == "UNKNOWN":
-        values = {**_unknown(now), **values}
-    ended = update(deliveries).where(*mine, table.state == "SENDING").values(**{"updated": now, **values})
-    if connection.execute(ended).rowcount == 1:
+        unknown = _unknown(now, table.patience)
+        end = end.values(quarantine=unknown.pop("quarantine"))
+        values = {**unknown, **values}
+    if connection.execute(end, {"updated": now, **values, **of}).rowcount == 1:
         return True
+    mine = (table.id == delivery, table.attempt == attempt, table.owner == node)
     found = connection.execute(select(table.state).where(*mine)).scalar()
     return bool(found == values["state"] and found != "UNKNOWN")  # committed although its answer was lost
 

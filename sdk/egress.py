@@ -12,7 +12,7 @@ import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -306,9 +306,15 @@ class Resolver(AbstractResolver):
 
 
 def tls_context(
-    ca_file: str | None = None, certificate: str | None = None, key: str | None = None, password: str = ""
+    ca_file: str | None = None,
+    certificate: str | None = None,
+    key: str | None = None,
+    password: str = "",
+    *,
+    alpn: Sequence[str] = ("http/1.1",),
 ) -> ssl.SSLContext:
-    """One instance's TLS identity. `ca_file` replaces the public roots. Raises `Misconfigured` naming the file.
+    """One instance's TLS identity. `ca_file` replaces the public roots; `alpn` is what we say we speak. Raises
+    `Misconfigured` naming the file.
 
     There is no way to skip verification.
     """
@@ -317,7 +323,8 @@ def tls_context(
     except (OSError, ssl.SSLError):
         raise _unreadable("ca_file", ca_file) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
     if certificate:
         try:
             context.load_cert_chain(certificate, key, password=lambda: password)  # a callable: never ask a terminal

@@ -27,6 +27,7 @@ from sdk import (
     UpstreamInvalid,
     UpstreamUnavailable,
     create,
+    every,
     get,
 )
 
@@ -43,7 +44,7 @@ from .deposits import (
     Step,
 )
 from .models import EXAMPLE, Application, ApplicationProgress, Posting
-from .portal import LATER, PortalDoor
+from .portal import DEPOSIT_PREFIX, LATER, PortalDoor
 from .settings import Settings
 from .sig import SigFiles
 
@@ -300,13 +301,14 @@ class Cartads(Connector[Settings]):
     async def deposit(self, deposit: Deposit) -> Deposited:
         """Déposer un dossier : le CERFA rempli et les pièces.
 
-        L'archive est faite et envoyée par SFTP au fil de l'eau, sans copie ici, puis annoncée à Cart@ds. Le numéro du
-        dossier vient plus tard, par `deposits/{deposit}`. Après un doute, le dépôt est cherché par son nom d'archive.
+        L'archive est faite et envoyée au fil de l'eau (SFTP ou FTPS), sans copie ici, puis annoncée à Cart@ds. Le
+        numéro du dossier vient plus tard, par `deposits/{deposit}`. Après un doute, le dépôt est cherché par le nom de
+        son archive.
 
         English:
-        Deposit a file: the filled CERFA and the pieces. The archive is made while it is sent by SFTP, with no copy
-        here, then announced. The file's number comes later (`deposits/{deposit}`). After a doubt the deposit is looked
-        for by the name of its archive.
+        Deposit a file: the filled CERFA and the pieces. The archive is made while it is sent (SFTP or FTPS), with no
+        copy here, then announced. The file's number comes later (`deposits/{deposit}`). After a doubt the deposit is
+        looked for by the name of its archive.
         """
         return await self._door().deposit(deposit)
 
@@ -374,6 +376,12 @@ class Cartads(Connector[Settings]):
         The pieces an existing file expects.
         """
         return await self._door().pieces(LATER[kind], file=file)
+
+    @every(HOUR, at_start=True)
+    async def sweep(self) -> None:
+        """Removes from the drop folder what a sending cut by a crash left half written."""
+        if self._portal is not None:
+            await self._portal.inbox.sweep(DEPOSIT_PREFIX)
 
     async def check(self) -> None:
         """Each door that is set answers: one file (sig), the board's communes, the portal's communes and its inbox."""

@@ -1,4 +1,4 @@
-"""The portal: lists over SOAP, a zip dropped by SFTP, a notification, and what the deposit became.
+"""The portal: lists over SOAP, a zip dropped by SFTP or FTPS, a notification, and what the deposit became.
 
 No WSDL of these services is public. The customer's are given in the settings, with the names they use; without them
 ours stands (`assumed-portail.wsdl`), which proves the flow and nothing about the publisher.
@@ -30,7 +30,7 @@ from sdk import (
     UpstreamInvalid,
     current_call,
 )
-from sdk.transfer import SftpFolder
+from sdk.transfer import DropFolder
 
 from .deposits import CerfaForm, Deposit, Deposited, DepositProgress, Kind, LaterDeposit, Piece, Step, entries, zipped
 from .portal_settings import Action, Operation, Portal
@@ -38,6 +38,7 @@ from .portal_token import portal_token, secret_bytes
 from .settings import Stage
 
 PARIS = ZoneInfo("Europe/Paris")
+DEPOSIT_PREFIX = "relais-"
 ASSUMED = "assumed-portail.wsdl"
 LATER: dict[Kind, Action] = {"completion": "completion_pieces", "doc": "doc_pieces", "daact": "daact_pieces"}
 _PAIR = {"id": "Key", "text": "Value"}
@@ -125,7 +126,16 @@ class PortalDoor:
         self._now = now
         self._key = secret_bytes(portal.key, (16, 24, 32), "portal.key")
         self._iv = secret_bytes(portal.iv, (16,), "portal.iv")
-        self.inbox = SftpFolder(portal.sftp, http)
+        account = portal.sftp or portal.ftps
+        if account is None or (portal.sftp and portal.ftps):
+            raise Misconfigured(
+                Text(
+                    "Réglage « portal » : donner « sftp » ou « ftps », un seul.",
+                    en='Setting "portal": give "sftp" or "ftps", only one.',
+                ),
+                processed=False,
+            )
+        self.inbox = DropFolder(account, http)
         services = [
             Soap(
                 http,
@@ -324,7 +334,7 @@ def _named(operation: Operation) -> set[str]:
 
 def deposit_id(reference: str) -> str:
     """The name, without `.zip`, of the archive that carries our reference."""
-    return "relais-" + re.sub(r"[^A-Za-z0-9_-]", "-", reference)[:100]
+    return DEPOSIT_PREFIX + re.sub(r"[^A-Za-z0-9_-]", "-", reference)[:100]
 
 
 def _member(row: Mapping[str, Any], place: str) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from sdk import Field, HttpUrl, Model, Secret
-from sdk.transfer import SftpAccount
+from sdk.transfer import FtpsAccount, SftpAccount
 
 Action = Literal[
     "communes",
@@ -49,14 +49,15 @@ class Operation(Model):
 
 
 class Portal(Model):
-    """Le portail : listes, dépôt par SFTP, notification, suivi."""
+    """Le portail : listes, dépôt par SFTP ou FTPS, notification, suivi."""
 
     services: list[Service] = Field(min_length=1, description="Les webservices ; une opération est prise où elle est")
     login: str = Field(min_length=1, description="Compte du portail")
     password: Secret = Field(description="Son mot de passe")
     key: Secret = Field(description="Clé AES donnée par l'éditeur : 16, 24 ou 32 caractères, ou en hexadécimal")
     iv: Secret = Field(description="Vecteur d'initialisation AES : 16 caractères, ou 32 chiffres hexadécimaux")
-    sftp: SftpAccount = Field(description="Le dossier où Cart@ds prend les dépôts")
+    sftp: SftpAccount | None = Field(default=None, description="Le dossier où Cart@ds prend les dépôts, par SFTP")
+    ftps: FtpsAccount | None = Field(default=None, description="Ou par FTPS : l'un des deux, et un seul")
     operations: dict[Action, Operation] = Field(
         default_factory=dict, description="Noms de votre WSDL, là où ils diffèrent des nôtres"
     )

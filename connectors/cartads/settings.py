@@ -41,7 +41,7 @@ class Settings(Model):
 
     sig: Sig | None = Field(default=None, description="API SIG : suivre et chercher les dossiers")
     board: Board | None = Field(default=None, description="Affichage réglementaire public")
-    portal: Portal | None = Field(default=None, description="Portail : déposer un dossier, par SFTP")
+    portal: Portal | None = Field(default=None, description="Portail : déposer un dossier, par SFTP ou FTPS")
     stages: dict[str, Stage] = Field(
         default_factory=dict,
         description="Phrase et fin de chaque stade, écrit comme Cart@ds ; un stade absent est transmis tel quel",

@@ -104,7 +104,7 @@ PORTAL = {
     "password": "autre-mot-de-passe-invente",
     "key": "0123456789abcdef0123456789ABCDEF",
     "iv": "fedcba9876543210",
-    "sftp": "depot-invente",
+    "inbox": "depot-invente",
 }
 TYPES = {
     "PCMI": "Permis de construire une maison individuelle",

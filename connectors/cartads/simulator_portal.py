@@ -1,4 +1,7 @@
-"""The portal in miniature: lists, an SFTP inbox, notifications, a file number that comes later. All of it assumed."""
+"""The portal in miniature: lists, an inbox open to SFTP and FTPS, notifications, a file number that comes later.
+
+All of it assumed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any
 
 from sdk import Soap
 from sdk.simulator import SimRequest, SimResponse, escape
-from sdk.transfer import SftpInbox
+from sdk.transfer.inbox import FtpsInbox, SftpInbox
 
 from .portal import PARIS
 from .portal_token import opened_token
@@ -49,23 +52,27 @@ class PortalSide:
         self.soap = Soap(None, wsdl=Path(__file__).parent / "assumed-portail.wsdl")
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.inbox: SftpInbox | None = None
+        self.ftps: FtpsInbox | None = None
 
     async def start(self) -> None:
-        """Opens the inbox."""
+        """Opens the inbox, one folder behind two protocols."""
         self._folder = tempfile.TemporaryDirectory(prefix="cartads-simulator-")
-        self.inbox = SftpInbox(
-            Path(self._folder.name),
-            password=PORTAL["sftp"],
-            arrived=lambda name: self.record("drop", filename=name),
-        )
+        place, password = Path(self._folder.name), PORTAL["inbox"]
+        self.inbox = SftpInbox(place, password=password, arrived=self._arrived)
+        self.ftps = FtpsInbox(place, password=password, arrived=self._arrived)
         await self.inbox.start()
+        await self.ftps.start()
 
     async def stop(self) -> None:
         """Closes the inbox and forgets what is in it."""
-        if self.inbox is not None:
-            await self.inbox.stop()
+        for inbox in (self.inbox, self.ftps):
+            if inbox is not None:
+                await inbox.stop()
         if self._folder is not None:
             self._folder.cleanup()
+
+    def _arrived(self, name: str) -> None:
+        self.record("drop", filename=name)
 
     def answer(self, request: SimRequest) -> SimResponse:
         """One SOAP call."""

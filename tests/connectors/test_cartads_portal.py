@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import os
 import zipfile
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from sdk import Misconfigured, Secret
 from sdk.call import Call, new_call, serving
 from sdk.simulator import Clock
 from sdk.testing import Instance, Request, Response, answer, connected, instance
-from sdk.transfer import SftpInbox
+from sdk.transfer.inbox import SftpInbox
 from tests.gateway.conftest import running
 
 NOON = datetime(2025, 3, 15, 12, 0, tzinfo=UTC)
@@ -65,6 +66,16 @@ def on(simulator: CartadsSimulator, portal: dict[str, Any] | None = None, **http
     return connected(Cartads, settings, private=("127.0.0.0/8",), **{"allow_http": True, **http})
 
 
+def dropping(simulator: CartadsSimulator, drop: str) -> dict[str, Any]:
+    """The sample settings, their portal dropping by `sftp` or by `ftps`."""
+    settings = simulator.demo_settings()
+    assert simulator.portal.ftps is not None
+    if drop == "ftps":
+        del settings["portal"]["sftp"]
+        settings["portal"]["ftps"] = simulator.portal.ftps.account()
+    return settings
+
+
 def inbox(simulator: CartadsSimulator) -> SftpInbox:
     assert simulator.portal.inbox is not None
     return simulator.portal.inbox
@@ -80,10 +91,11 @@ NOTIFICATIONS = ("NotifierDepotDossier", "NotifierDepotPieces")
 # --- the story --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("drop", ["sftp", "ftps"])
 async def test_a_permit_from_the_choice_of_the_commune_to_the_missing_pieces(
-    simulator: CartadsSimulator, tmp_path: Path
+    simulator: CartadsSimulator, tmp_path: Path, drop: str
 ) -> None:
-    async with running(tmp_path, Cartads, settings=simulator.demo_settings()) as gateway:
+    async with running(tmp_path, Cartads, settings=dropping(simulator, drop)) as gateway:
         here = "/cartads/test"
         assert (await gateway.get(f"{here}/communes?q=rouen"))["data"] == [{"id": "76540", "text": "ROUEN"}]
         assert len((await gateway.get(f"{here}/types?commune=76540"))["data"]) == 3
@@ -155,6 +167,26 @@ async def test_the_steps_of_a_file_on_paper_are_read_too(simulator: CartadsSimul
 async def test_an_unknown_deposit_is_not_found(simulator: CartadsSimulator) -> None:
     async with on(simulator) as cartads:
         assert (await cartads.get("deposits/relais-unknown")).err_class == "NotFound"
+
+
+@pytest.mark.parametrize("drop", ["sftp", "ftps"])
+async def test_what_a_crash_left_in_the_drop_folder_is_removed_at_start(
+    simulator: CartadsSimulator, tmp_path: Path, drop: str
+) -> None:
+    left = inbox(simulator).folder / ".relais-a.zip.01234567.part"
+    left.write_bytes(b"half of a citizen's file")
+    os.utime(left, (0, 0))
+    async with running(tmp_path, Cartads, settings=dropping(simulator, drop)), asyncio.timeout(20):
+        while left.exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_a_portal_drops_by_one_protocol_and_not_two(simulator: CartadsSimulator) -> None:
+    portal = simulator.demo_settings()["portal"]
+    both = portal | {"ftps": dropping(simulator, "ftps")["portal"]["ftps"]}
+    for given in (both, {name: value for name, value in portal.items() if name != "sftp"}):
+        with pytest.raises(Misconfigured, match="sftp"):
+            instance(Cartads, {"portal": given})
 
 
 # --- never twice, never lost ------------------------------------------------------------------------------------------

@@ -233,9 +233,9 @@ async def test_a_doubt_ends_by_finding_the_deposit_and_nothing_is_told_twice(
     rules = {"quarantine": 0.0, "margin": 0.0, "backoff": 0.01}
     async with running(tmp_path, Cartads, settings=simulator.demo_settings(), deliveries=rules) as gateway:
         async with asyncio.timeout(20):
-            # The gateway's own check of the instance is over with SOAP once it reaches the inbox.
-            while not inbox(simulator).connections:  # noqa: ASYNC110
-                await asyncio.sleep(0)
+            # The gateway's own check of the instance must not meet the fault.
+            while (await gateway.get("/cartads/test/up"))["data"]["state"] != "up":  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         simulator.faults.next("execute-then-close", path=PORTAL_SERVICE)
         key = {"Idempotency-Key": "one-deposit"}
         first = await gateway.post("/cartads/test/deposits", deposit(), headers=key)

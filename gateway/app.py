@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ from .nonces import Nonces
 from .registry import AnyConnector, Registry
 from .sealing import Seal
 from .settings import GatewaySettings
-from .store import Store
+from .store import Store, StoreUnavailable
 
 GRACE = 25.0
 IDLE_PATIENCE = 2.0
@@ -152,6 +153,7 @@ class Server:
         self.dispatch.draining = True
         await self.watch.stop()
         await self.jobs.stop()
+        seen = asyncio.create_task(self._stay_seen())
         for runner in self._runners:
             for site in list(runner.sites):
                 await site.stop()
@@ -168,9 +170,17 @@ class Server:
                 await self.dispatch.settled()
         except TimeoutError:
             log.warning("drain_cut_short", grace=grace)
+        seen.cancel()
         await self.registry.close()
         await self.deliveries.leave()
         await self._store.close()
+
+    async def _stay_seen(self) -> None:
+        """What is under way keeps its owner until it has ended: nobody takes it over from a process that drains."""
+        while True:
+            with suppress(StoreUnavailable):
+                await self.deliveries.beat()
+            await asyncio.sleep(self.deliveries.options.lease / 4)
 
 
 def connections_of(runner: web.ServerRunner) -> int:

@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
-import os
 import random
-import signal
 import socket
 import sys
 import tempfile
@@ -27,37 +24,9 @@ from typing import Any
 
 import aiohttp
 
+from .processes import KEY, PATH, configure, killed, publisher, serve, spawn
 from .records import LONGEST
 
-ROOT = Path(__file__).resolve().parents[2]
-KEY = "the-key-of-the-torture"
-CONFIG = """
-[gateway]
-listen = "127.0.0.1:0"
-data = "data"
-log_level = "warning"
-{store}
-[egress]
-private = ["127.0.0.0/8"]
-
-[clients.callers]
-api_key = "{key}"
-rights = ["*/*/*"]
-
-[deliveries]
-lease = 2
-margin = 1
-
-[instances.records.town]
-settings = {{ url = "{upstream}" }}
-http = {{ allow_http = true, timeout = 0.7, limit = 100, breaker = false }}
-"""
-ACTIVATE = """
-import os, sys
-os.dup2(int(sys.argv[1]), 3)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 FINAL = {"Rejected"}
 
 
@@ -107,14 +76,10 @@ class Run:
         chance = random.Random(self.seed)
         told: dict[str, str] = {}
         answers: Counter[str] = Counter()
-        hostile = await spawn("-m", "tests.torture.upstream", str(self.share), str(self.seed), str(LONGEST))
-        upstream = f"http://127.0.0.1:{(await said(hostile))['port']}"
-        (self.folder / "relais.toml").write_text(
-            CONFIG.format(key=KEY, upstream=upstream, store=f'store = "{self.store}"' if self.store else "")
-        )
-        try:
+        async with publisher(self.share, self.seed, LONGEST) as upstream:
+            configure(self.folder, upstream, store=self.store)
             with socket.create_server(("127.0.0.1", 0), backlog=512) as held:
-                url = f"http://127.0.0.1:{held.getsockname()[1]}/records/town/records"
+                url = f"http://127.0.0.1:{held.getsockname()[1]}{PATH}"
                 served = await self._serve(held, upstream)
                 waiting = iter(range(self.keys))
                 async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
@@ -135,8 +100,6 @@ class Run:
                     async with session.get(f"{upstream}/ledger") as answer:
                         ledger = await answer.json()
                 await killed(served)
-        finally:
-            await killed(hostile)
         executed: dict[str, list[str]] = ledger["executed"]
         figures.faults = sum(times for kind, times in ledger["met"].items() if kind != "none")
         figures.answers = dict(answers.most_common())
@@ -207,12 +170,8 @@ class Run:
 
     async def _serve(self, held: socket.socket, upstream: str) -> asyncio.subprocess.Process:
         if self.naive:
-            command = ["-m", "tests.torture.naive", str(held.fileno()), upstream]
-        else:
-            serve = ["-m", "gateway", "serve", "-c", str(self.folder / "relais.toml"), "--workers", "1"]
-            command = ["-c", ACTIVATE, str(held.fileno()), sys.executable, *serve]
-            command += ["--connector", "tests.torture.records:Records"]
-        return await spawn(*command, held=held)
+            return await spawn("-m", "tests.torture.naive", str(held.fileno()), upstream, held=held, stdout=None)
+        return await serve(self.folder / "relais.toml", held)
 
 
 async def ask(session: aiohttp.ClientSession, url: str, key: str) -> tuple[str, str]:
@@ -226,30 +185,6 @@ async def ask(session: aiohttp.ClientSession, url: str, key: str) -> tuple[str, 
     if body["err"] == 0:
         return "done", "done"
     return ("refused" if body["err_class"] in FINAL else ""), body["err_class"]
-
-
-async def spawn(*arguments: str, held: socket.socket | None = None) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        *arguments,
-        cwd=ROOT,
-        pass_fds=[held.fileno()] if held is not None else [],
-        stdout=asyncio.subprocess.PIPE if held is None else None,
-        env={**os.environ, "RELAIS_LANG": "en"},
-    )
-
-
-async def said(process: asyncio.subprocess.Process) -> dict[str, Any]:
-    assert process.stdout
-    async with asyncio.timeout(20):
-        found: dict[str, Any] = json.loads(await process.stdout.readline())
-    return found
-
-
-async def killed(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGKILL)
-    await process.wait()
 
 
 def main() -> None:

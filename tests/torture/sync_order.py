@@ -19,7 +19,8 @@ from pathlib import Path
 
 import aiohttp
 
-from .kill_loop import ACTIVATE, CONFIG, KEY, ask, killed, said, spawn
+from .kill_loop import ask
+from .processes import PATH, configure, publisher, serve
 
 _SYNC = re.compile(r"\b(?:fdatasync|fsync)\(\d+\) += 0|<\.\.\. (?:fdatasync|fsync) resumed>\) += 0")
 
@@ -42,36 +43,20 @@ def judged(trace: str) -> tuple[int, int]:
 
 async def trace(folder: Path, creates: int) -> str:
     """What strace saw of `creates` creates, one after the other."""
-    hostile = await spawn("-m", "tests.torture.upstream", "0", "1", "1")
-    upstream = f"http://127.0.0.1:{(await said(hostile))['port']}"
-    config = folder / "relais.toml"
-    config.write_text(CONFIG.format(key=KEY, upstream=upstream, store=""))
     calls = "trace=fsync,fdatasync,read,recvfrom,recvmsg,write,writev,sendto,sendmsg"
     seen = folder / "trace"
     strace = ["strace", "-D", "-f", "-qq", "-s", "48", "-e", calls, "-e", "signal=none", "-o", str(seen)]
-    serve = [
-        "-m",
-        "gateway",
-        "serve",
-        "-c",
-        str(config),
-        "--workers",
-        "1",
-        "--connector",
-        "tests.torture.records:Records",
-    ]
-    with socket.create_server(("127.0.0.1", 0), backlog=512) as held:
-        under = "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"
-        python = [*strace, sys.executable, "-c", ACTIVATE, str(held.fileno()), sys.executable, *serve]
-        served = await spawn("-c", under, *python, held=held)
-        url = f"http://127.0.0.1:{held.getsockname()[1]}/records/town/records"
-        async with aiohttp.ClientSession() as session:
-            for number in range(creates):
-                outcome, word = await ask(session, url, f"key-{number}")
-                assert outcome == "done", word
-        served.terminate()
-        await served.wait()
-        await killed(hostile)
+    async with publisher(0.0, 1, 1.0) as upstream:
+        config = configure(folder, upstream)
+        with socket.create_server(("127.0.0.1", 0), backlog=512) as held:
+            served = await serve(config, held, before=strace)
+            url = f"http://127.0.0.1:{held.getsockname()[1]}{PATH}"
+            async with aiohttp.ClientSession() as session:
+                for number in range(creates):
+                    outcome, word = await ask(session, url, f"key-{number}")
+                    assert outcome == "done", word
+            served.terminate()
+            await served.wait()
     return await asyncio.to_thread(seen.read_text, "utf-8", "replace")
 
 

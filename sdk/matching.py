@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
@@ -14,8 +15,15 @@ def fold(text: str) -> str:
     """Text without accents or case, so that "ecole" finds "École"; œ and æ are read as oe and ae."""
     if text.isascii():
         return text.casefold()
-    plain = unicodedata.normalize("NFKD", text.replace("œ", "oe").replace("Œ", "OE").replace("æ", "ae"))
-    return "".join(letter for letter in plain if not unicodedata.combining(letter)).casefold()
+    plain = _USUAL_MARKS.sub(
+        "", unicodedata.normalize("NFKD", text.replace("œ", "oe").replace("Œ", "OE").replace("æ", "ae"))
+    )
+    if not plain.isascii():
+        plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    return plain.casefold()
+
+
+_USUAL_MARKS = re.compile("[\u0300-\u034e\u0350-\u036f]+")  # those of Latin letters: all there is in most texts
 
 
 def narrow(choices: Iterable[Choice], *, q: str | None = None, only: str | None = None) -> list[Choice]:

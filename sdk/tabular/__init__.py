@@ -4,13 +4,15 @@
     await table.choices(q="ile")                       # list[Choice]: every typed word is in the label
     await table.rows(where={"ville": "Rennes", "habitants__gte": 1000}, order=("-habitants",), limit=10)
 
-The index is a file in `folder`, shared by all processes, built in a process apart, replaced in one step when the source
-changes; the old one keeps answering meanwhile, and for as long as the new version cannot be read.
+The index is a file in `folder`, built once for all processes, in a process apart, and mapped by all of them. A file is
+looked at every second: its new version is read when it no longer changes, and answers from one instant on; the old one
+keeps answering meanwhile, and for as long as the new one cannot be read.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import fcntl
 import hashlib
 import json
@@ -22,13 +24,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import structlog
+
 from sdk.call import current_call, new_call, serving
 from sdk.errors import InvalidInput, Misconfigured, RelaisError, Text, UpstreamInvalid, UpstreamUnavailable
 from sdk.matching import fold
 from sdk.messages import Response
 from sdk.model import Choice
 
-from .index import OPERATORS, Index, Place, Plan, UnknownColumn, Where, build, fill, parts, words
+from .building import Plan, build
+from .index import OPERATORS, Index, Where, words
+from .reading import is_sheet
+from .templates import Place, UnknownColumn, fill, parts
 from .types import BadLine, Column, ColumnType, Reading, Structure, Structured, TableOptions
 
 __all__ = [
@@ -50,6 +57,8 @@ _SMALL = 256 * 1024  # bytes of CSV below which a thread is quicker than a proce
 _FEW = 1_000  # rows below which any query is answered at once
 _BUILD_SECONDS = 600.0
 _ATTEMPT_EVERY = 0.05
+_LOOK_EVERY = 1.0  # seconds; a changed file is read when two looks agree, so that a copy under way is left alone
+_READINGS = 3  # of a file that changes while it is read, before it is taken as it is
 _DIED = BadLine(
     0,
     Text(
@@ -58,6 +67,8 @@ _DIED = BadLine(
     ),
 )
 _ROOT = str(Path(__file__).resolve().parents[2])
+
+_log = structlog.get_logger("relais.tabular")
 
 A = TypeVar("A")
 
@@ -121,13 +132,15 @@ class Table:
             searched = tuple(search) or columns_of(text)
         except UnknownColumn as error:
             raise _misconfigured(setting, error.message) from None
-        self._plan = Plan(options or TableOptions(), id, tuple(index), searched)
+        self._plan = Plan(options or TableOptions(), id, text, tuple(index), searched)
         place = str(source.resolve()) if isinstance(source, Path) else source.url
         self._of_source = _short_digest(place)
         plan = _short_digest(json.dumps(self._plan.pack(), sort_keys=True))
         self._path = folder / f"{self._of_source}-{plan}.sqlite"
+        self._refused = self._path.with_suffix(".refused")
         self._index: Index | None = None
         self._task: asyncio.Task[Reading] | None = None
+        self._following: asyncio.Task[None] | None = None
         self._attempted: dict[str, Any] | None = None
         self.refused: Reading | None = None
 
@@ -195,7 +208,8 @@ class Table:
             return [dict(zip(names, values, strict=True)) for values in found]
 
         try:
-            return await self._ask(index, pick, quick=_quick(index, q, limit) and not order and not distinct)
+            quick = not distinct and index.is_quick(q, where, equal, None if order else limit)
+            return await self._ask(index, pick, quick=quick)
         except UnknownColumn as error:
             raise InvalidInput(
                 Text(f"Demande refusée : {error.message}.", en=f"Refused: {error.message.en}."),
@@ -222,17 +236,18 @@ class Table:
         them): give a composed id (`"{code}-{cp}"`) to offer them all. Raises `Misconfigured` for an unknown column.
         """
         id, text = id or self.id, text or self.text or id or self.id
+        equal = None if only is None else (id, only)
         index = await self._ready()
 
         def pick(index: Index) -> list[Choice]:
             names = [name for name in index.columns.names if name not in Choice.model_fields] if extra else []
             kept: dict[str, Choice] = {}
             asked = _beyond(q, text) if q else None
-            equals = [None if only is None else (id, only)]
+            equals = [equal]
             if q and limit is not None and only is None:
-                equals = [(text, q.strip()), *equals]  # w.c.s. finds a choice again by its whole label
-            for equal in equals:
-                for values in index.select([id, text, *names], q=asked, where=where, equal=equal, order=order):
+                equals = [(text, q.strip()), equal]  # w.c.s. finds a choice again by its whole label
+            for held in equals:
+                for values in index.select([id, text, *names], q=asked, where=where, equal=held, order=order):
                     if limit is not None and len(kept) >= limit:
                         break
                     if values[0] and values[0] not in kept:
@@ -243,7 +258,7 @@ class Table:
             return list(kept.values())
 
         try:
-            quick = (only is not None and id == self.id) or (_quick(index, q, limit) and not order)
+            quick = index.is_quick(q, where, equal, None if order else limit)
             return await self._ask(index, pick, quick=quick)
         except UnknownColumn as error:
             raise _misconfigured("id, text", error.message) from None
@@ -266,10 +281,11 @@ class Table:
             raise _misconfigured(setting, error.message) from None
 
     async def close(self) -> None:
-        """Stops a build under way and closes the index. Not needed at the end of a process."""
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        """Stops a build under way and the following of the file, and closes the index."""
+        for task in (self._following, self._task):
+            if task is not None and not task.done():
+                task.cancel()
+                await asyncio.wait([task])
         if self._index is not None:
             self._index.close()
             self._index = None
@@ -277,11 +293,14 @@ class Table:
     # --- the version that answers -----------------------------------------------------------------------------------
 
     async def _ready(self) -> Index:
-        """The open index; builds it the first time, starts following a changed file otherwise."""
+        """The open index, built the first time; the source is followed from then on."""
+        if self._following is None and isinstance(self.source, Path):
+            # Not in the context of the call that happens to be the first.
+            self._following = asyncio.get_running_loop().create_task(
+                self._keep_following(self.source), context=contextvars.Context()
+            )
         index = self._open()
         if index is not None:
-            if isinstance(self.source, Path) and self._changed(self.source, index):
-                self._start()
             return index
         try:
             await asyncio.wait_for(asyncio.shield(self._start()), timeout=current_call().remaining())
@@ -295,13 +314,6 @@ class Table:
         if index is None:
             raise _misconfigured(self.setting, Text("l'index n'a pu être écrit", en="the index could not be written"))
         return index
-
-    def _changed(self, source: Path, index: Index) -> bool:
-        try:
-            stamp = _stamp(source)
-        except OSError:
-            return False  # the last version read keeps answering; `refresh` says what is wrong
-        return stamp != index.stamp and stamp != self._attempted
 
     def _open(self) -> Index | None:
         """The index of the current inode, reopened when another process has replaced the file."""
@@ -326,17 +338,40 @@ class Table:
 
         def apart() -> A:
             try:
-                other = Index(self._path)
-            except OSError:
-                return question(index)  # removed under our feet: the one already open still holds it
+                with index.another() as twin:
+                    return question(twin)
+            except (OSError, sqlite3.OperationalError):
+                pass  # replaced or removed under our feet
             try:
-                return question(other)
+                newer = Index(self._path)
+            except OSError:
+                return question(index)  # the one already open still holds it
+            try:
+                return question(newer)
             finally:
-                other.close()
+                newer.close()
 
         return await asyncio.to_thread(apart)
 
     # --- following the source ---------------------------------------------------------------------------------------
+
+    async def _keep_following(self, source: Path) -> None:
+        """Takes up a replaced file, whether or not anybody asks."""
+        before = None
+        while True:
+            await self._sleep(_LOOK_EVERY)
+            index = self._open()
+            try:
+                stamp = _stamp(source)
+            except OSError:
+                continue  # the last version read keeps answering; `refresh` says what is wrong
+            settled, before = stamp == before, stamp
+            if settled and index is not None and stamp not in (index.stamp, self._attempted):
+                try:
+                    reading = await asyncio.shield(self._start())
+                    _log.info("table_replaced", folder=str(self.folder), rows=reading.rows)
+                except RelaisError as error:
+                    _log.warning("table_not_replaced", folder=str(self.folder), reason=str(error.message))
 
     def _start(self) -> asyncio.Task[Reading]:
         """The build under way in this process, or a new one: it outlives the call that needed it."""
@@ -362,34 +397,59 @@ class Table:
     async def _renew(self) -> Reading:
         """With the lock held: nothing to do when another process has just done it."""
         index = self._open()
-        fetched = await self._fetch(index)
-        if fetched is None:
-            assert index is not None
-            self.refused = None
-            return index.reading
         building = self._path.with_suffix(".building")
-        try:
-            if self.refused is None or fetched.stamp != self._attempted or self.refused.fault is _DIED:
-                self._attempted = fetched.stamp
-                reading = await self._build(fetched, building)
-            else:
-                reading = self.refused  # the very bytes that were refused: no need to read them again
-        except sqlite3.Error as error:
-            fault = Text(f"index impossible à écrire ({type(error).__name__})", en="the index cannot be written")
-            raise _misconfigured("folder", fault) from None
-        finally:
-            if fetched.temporary:
-                fetched.path.unlink(missing_ok=True)
+        reading = None
+        for attempt in range(1, _READINGS + 1):
+            fetched = await self._fetch(index)
+            if fetched is None:
+                assert index is not None
+                self._refuse(None)
+                return index.reading
+            reading = await self._read(fetched, building)
+            if fetched.temporary or attempt == _READINGS or _unchanged(fetched):
+                break
+        assert reading is not None
         if reading.fault is not None:
-            self.refused = reading
+            self._refuse(reading)
             building.unlink(missing_ok=True)
             raise _misconfigured(self.setting, reading.fault.text)
         os.replace(building, self._path)
         for old in self.folder.glob(f"{self._of_source}-*.sqlite"):
             if old != self._path:
                 old.unlink(missing_ok=True)  # made for former settings
-        self.refused = None
+        self._refuse(None)
         return reading
+
+    async def _read(self, fetched: _Fetched, building: Path) -> Reading:
+        refused = self._refusal(fetched.stamp)
+        self._attempted, self.refused = fetched.stamp, refused
+        try:
+            return refused or await self._build(fetched, building)
+        except sqlite3.Error as error:
+            fault = Text(f"index impossible à écrire ({type(error).__name__})", en="the index cannot be written")
+            raise _misconfigured("folder", fault) from None
+        finally:
+            if fetched.temporary:
+                fetched.path.unlink(missing_ok=True)
+
+    def _refusal(self, stamp: Mapping[str, Any]) -> Reading | None:
+        """What was found when these very bytes were refused, here or in another process: no need to read them again."""
+        refused = self.refused if self._attempted == stamp else None
+        if refused is None:
+            try:
+                kept = json.loads(self._refused.read_bytes())
+            except (OSError, ValueError):
+                return None
+            refused = Reading.unpack(kept["reading"]) if kept["stamp"] == stamp else None
+        return None if refused is None or refused.fault == _DIED else refused
+
+    def _refuse(self, reading: Reading | None) -> None:
+        """Remembers a refused version, for the other processes too; None when the present version answers."""
+        self.refused = reading
+        if reading is None:
+            self._refused.unlink(missing_ok=True)
+        else:
+            self._refused.write_text(json.dumps({"stamp": self._attempted, "reading": reading.pack()}), "utf-8")
 
     async def _fetch(self, index: Index | None) -> _Fetched | None:
         """The source's present version, or None when it is the one already indexed."""
@@ -424,8 +484,7 @@ class Table:
     async def _build(self, fetched: _Fetched, target: Path) -> Reading:
         """Small CSV text in a thread; the rest in a process: the loop is not slowed, and a hostile sheet dies alone."""
         try:
-            with fetched.path.open("rb") as file:
-                small = file.read(4) != b"PK\x03\x04" and os.fstat(file.fileno()).st_size <= _SMALL
+            small = fetched.path.stat().st_size <= _SMALL and not is_sheet(fetched.path)
         except OSError as error:
             raise _misconfigured(self.setting, _os_fault(error)) from None
         if small:
@@ -441,7 +500,7 @@ class Table:
             sys.executable,
             "-P",
             "-c",
-            f"from {__package__}.index import work; work()",
+            f"from {__package__}.building import work; work()",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -474,11 +533,6 @@ def _beyond(q: str, text: str) -> str:
     return " ".join(word for word in words(q) if word not in fold(literal))
 
 
-def _quick(index: Index, q: str | None, limit: int | None) -> bool:
-    """Whether the trigrams narrow the answer enough for it to take well under a millisecond or two."""
-    return index.trigrams and limit is not None and limit <= 100 and any(len(word) >= 3 for word in words(q or ""))
-
-
 def _short_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -486,6 +540,14 @@ def _short_digest(text: str) -> str:
 def _stamp(source: Path) -> dict[str, Any]:
     status = source.stat()
     return {"size": status.st_size, "mtime": status.st_mtime_ns, "inode": status.st_ino}
+
+
+def _unchanged(fetched: _Fetched) -> bool:
+    """Whether the file read is still the one that is there: one written meanwhile may have been read in halves."""
+    try:
+        return _stamp(fetched.path) == fetched.stamp
+    except OSError:
+        return True  # taken away since: what was read was whole
 
 
 def _locked(descriptor: int) -> bool:

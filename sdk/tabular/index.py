@@ -2,179 +2,47 @@
 
     r(rid, c0, c1, …, n3, …, norm)   c: the cells; n: the number of a declared integer or decimal column, NULL if empty
     f(norm)                          FTS5, trigrams: any substring of three characters or more
-    about(name, value)               the `Reading`, the stamp of the source, what was indexed
+    v(term, docs)                    every trigram, and in how many rows: what a question will cost, and the trigrams
+                                     that begin with a shorter word
+    about(name, value)               the `Reading`, the stamp of the source, the columns searched
 
-The file is written once, elsewhere, then renamed into place: a reader never sees it change.
+The file is written once, elsewhere, then renamed into place: a reader never sees it change. It is mapped, so that the
+processes that read it share one copy in memory.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import sqlite3
-import sys
 import unicodedata
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from sdk.errors import InvalidInput, Text
 from sdk.matching import fold
 
-from .reading import read_table
-from .types import CONVERT, TYPE_NAMES, Column, Reading, TableOptions
+from .templates import Columns, UnknownColumn, add_functions
+from .types import CONVERT, TYPE_NAMES, Column, Reading
 
-FORMAT = 1  # to be raised when what a file holds changes: the files of before are then built again
 Where = Mapping[str, object]
 OPERATORS = ("eq", "ne", "lt", "lte", "gt", "gte", "in", "contains", "startswith", "empty")
+_MATCHING = "r.rid IN (SELECT rowid FROM f WHERE f MATCH ?)"
 _COMPARE = {"eq": "=", "ne": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 _MAX_WORDS = 32
-_LISTED = 40
-
-
-# --- templates --------------------------------------------------------------------------------------------------------
-
-_CHANGES: dict[str, Callable[[str, int], str]] = {
-    "upper": lambda text, _: text.upper(),
-    "lower": lambda text, _: text.lower(),
-    "title": lambda text, _: text.title(),
-    "trim": lambda text, _: " ".join(text.split()),
-    "first": lambda text, count: text[:count],
-    "last": lambda text, count: text[-count:] if count else "",
-    "zeros": lambda text, count: text.zfill(count) if text else "",
-}
-_PLACE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-
-
-class UnknownColumn(Exception):
-    """A `name` that is no column of the table, or a template that cannot be read; `message` says so, bilingual."""
-
-    def __init__(self, name: str, message: Text) -> None:
-        super().__init__(message)
-        self.name = name
-        self.message = message
-
-
-class Columns:
-    """The columns of a table, found by their exact name or, failing that, without regard to case and accents."""
-
-    def __init__(self, columns: Sequence[Column]) -> None:
-        self.all = tuple(columns)
-        self._exact = {column.name: at for at, column in enumerate(columns)}
-        loose: dict[str, list[int]] = {}
-        for at, column in enumerate(columns):
-            loose.setdefault(_loose(column.name), []).append(at)
-        self._loose = {name: found[0] for name, found in loose.items() if len(found) == 1}
-
-    def at(self, name: str) -> int:
-        """The position of a column. Raises UnknownColumn, listing those that exist."""
-        found = self._exact.get(name, self._loose.get(_loose(name)))
-        if found is None:
-            names = ", ".join(column.name for column in self.all[:_LISTED])
-            french = f"colonne inconnue « {name} » ; colonnes : {names}"
-            raise UnknownColumn(name, Text(french, en=f'unknown column "{name}"; columns: {names}'))
-        return found
-
-    @property
-    def names(self) -> list[str]:
-        """Their names, in the table's order."""
-        return [column.name for column in self.all]
-
-    def name(self, name: str) -> str:
-        """The name as the table writes it. Raises UnknownColumn."""
-        return self.all[self.at(name)].name
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._exact or _loose(name) in self._loose
-
-    def filtered(self, key: str) -> tuple[str, str]:
-        """The column and the comparison of a filter: `code__gte` → `code`, `gte`; neither is verified."""
-        if key in self or "__" not in key:
-            return key, "eq"
-        name, _, operator = key.rpartition("__")
-        return name, operator
-
-    def sql(self, expression: str) -> str:
-        """A column name, or a template such as `{Code_postal} {Nom_commune|title}`, as an SQL expression of text."""
-        if expression in self._exact or "{" not in expression:
-            return f"c{self.at(expression)}"
-        return " || ".join(self._part(part) for part in parts(expression)) or "''"
-
-    def _part(self, part: str | Place) -> str:
-        if isinstance(part, str):
-            return "'" + part.replace("'", "''") + "'"
-        sql = f"c{self.at(part.column)}"
-        for change, count in part.changes:
-            sql = f"{change}_text({sql}, {count})"
-        return sql
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A column in a template, and the changes its text goes through: `{code|zeros:5|first:2}`."""
-
-    column: str
-    changes: tuple[tuple[str, int], ...]
-
-
-def parts(template: str) -> list[str | Place]:
-    """The template's literal texts and places, in order; `{{` and `}}` are braces. Raises UnknownColumn."""
-    found: list[str | Place] = []
-    end = 0
-    for match in _PLACE.finditer(template):
-        literal, end = template[end : match.start()], match.end()
-        if literal:
-            found.append(literal)
-        if match[0] in ("{{", "}}"):
-            found.append(match[0][0])
-        elif match[1]:
-            name, *changes = match[1].split("|")
-            found.append(Place(name.strip(), tuple(_change(change.strip(), template) for change in changes)))
-        else:
-            raise UnknownColumn(template, Text(f"modèle mal formé : {template}", en=f"malformed template: {template}"))
-    if template[end:]:
-        found.append(template[end:])
-    return found
-
-
-def fill(template: str, values: Mapping[str, str]) -> str:
-    """The template with values in its places, changes applied. Raises UnknownColumn for a place without value."""
-    filled = ""
-    for part in parts(template):
-        if isinstance(part, str):
-            filled += part
-            continue
-        if part.column not in values:
-            sentence = Text(f"« {part.column} » n'est pas donné", en=f'"{part.column}" is not given')
-            raise UnknownColumn(part.column, sentence)
-        text = values[part.column]
-        for change, count in part.changes:
-            text = _CHANGES[change](text, count)
-        filled += text
-    return filled
-
-
-def _change(change: str, template: str) -> tuple[str, int]:
-    name, _, count = change.partition(":")
-    counted = name in ("first", "last", "zeros")
-    if name not in _CHANGES or counted != bool(re.fullmatch(r"\d{1,2}", count)):
-        known = "upper, lower, title, trim, first:N, last:N, zeros:N"
-        raise UnknownColumn(
-            template,
-            Text(
-                f"transformation inconnue « {change} » dans « {template} » ; possibles : {known}",
-                en=f'unknown change "{change}" in "{template}"; known: {known}',
-            ),
-        )
-    return name, int(count or 0)
-
-
-def _loose(name: str) -> str:
-    return re.sub(r"\W+", "_", fold(name)).strip("_")
+_MAPPED = 1 << 40  # bytes; SQLite takes what it was built for (2 GiB)
+_PAGES = 512  # KiB a connection keeps of its own: the mapped file is the real cache
+_SPARE = 4  # connections kept open for threads
+_CHEAP = 20  # looking for a word in one row costs as much as following so many entries of the word's own list
+_FEW = 100  # rows below which nothing is worth measuring
+_NARROW = 3_000  # rows looked at in some three milliseconds
+_SCANNED = 400  # trigrams above which a letter is so common that reading the rows finds it sooner
 
 
 def words(q: str) -> list[str]:
@@ -186,169 +54,46 @@ def words(q: str) -> list[str]:
     return found or [folded.strip()] * bool(folded.strip())
 
 
-# --- writing ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an index is made for. `id` is a column or template; so are `index`; `search`: columns looked at by `q`."""
-
-    options: TableOptions = field(default_factory=TableOptions)
-    id: str = ""
-    index: tuple[str, ...] = ()
-    search: tuple[str, ...] = ()
-
-    def pack(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "format": FORMAT,
-            "options": self.options.model_dump(mode="json"),
-            "id": self.id,
-            "index": list(self.index),
-            "search": list(self.search),
-        }
-
-    @classmethod
-    def unpack(cls, packed: Mapping[str, Any]) -> Plan:
-        """The plan that `pack` wrote."""
-        return cls(
-            TableOptions.model_validate(packed["options"]),
-            packed["id"],
-            tuple(packed["index"]),
-            tuple(packed["search"]),
-        )
-
-
-def build(source: Path, target: Path, plan: Plan, stamp: Mapping[str, Any]) -> Reading:
-    """Reads `source` and writes `target`; no `target` when `reading.fault` is set. Synchronous, CPU-bound.
-
-    A column of the plan that is not in the table is passed over: whoever made the plan verifies it (`Columns.sql`).
-    """
-    target.unlink(missing_ok=True)
-    database = sqlite3.connect(target, isolation_level=None)
-    try:
-        _add_functions(database)
-        database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA temp_store=MEMORY; BEGIN")
-        reading = read_table(source, plan.options, lambda columns, rows: _write_rows(database, columns, rows, plan))
-        if reading.fault is None:
-            _write_indexes(database, reading, plan)
-        about = {"reading": reading.pack(), "stamp": dict(stamp)}
-        database.execute("CREATE TABLE about(name TEXT PRIMARY KEY, value TEXT)")
-        database.executemany(
-            "INSERT INTO about VALUES (?, ?)", [(name, json.dumps(value)) for name, value in about.items()]
-        )
-        database.execute("COMMIT")
-    finally:
-        database.close()
-    if reading.fault is not None:
-        target.unlink(missing_ok=True)
-    else:
-        with target.open("rb") as written:
-            os.fsync(written.fileno())
-    return reading
-
-
-def _write_rows(database: sqlite3.Connection, columns: Sequence[Column], rows: Iterator[list[str]], plan: Plan) -> None:
-    numbers = [at for at, column in enumerate(columns) if column.type in ("integer", "decimal")]
-    whole = {at for at in numbers if columns[at].type == "integer"}
-    cells = [f"c{at} TEXT NOT NULL" for at in range(len(columns))]
-    figures = [f"n{at} {'INTEGER' if at in whole else 'REAL'}" for at in numbers]
-    database.execute(f"CREATE TABLE r(rid INTEGER PRIMARY KEY, {', '.join([*cells, *figures, 'norm TEXT NOT NULL'])})")
-    names = Columns(columns)
-    searched = [names.at(name) for name in plan.search if name in names] or range(len(columns))
-    everything = len(searched) == len(columns)
-    normal = fold.__wrapped__  # each text passes once: remembering it would only cost memory
-
-    def values() -> Iterator[list[Any]]:
-        for row in rows:
-            looked_at = row if everything else [row[at] for at in searched]
-            figured: list[Any] = [(int if at in whole else float)(row[at]) if row[at] else None for at in numbers]
-            yield [*row, *figured, normal("\n".join(filter(None, looked_at)))]
-
-    marks = ", ".join("?" * (len(columns) + len(numbers) + 1))
-    database.executemany(f"INSERT INTO r VALUES (NULL, {marks})", values())  # noqa: S608 - question marks only
-
-
-def _write_indexes(database: sqlite3.Connection, reading: Reading, plan: Plan) -> None:
-    names = Columns(reading.columns)
-    expressions: dict[str, None] = {}
-    for expression in filter(None, (plan.id, *plan.index)):
-        with suppress(UnknownColumn):
-            expressions[names.sql(expression)] = None
-    for count, expression in enumerate(expressions):
-        database.execute(f"CREATE INDEX i{count} ON r({expression})")
-    for at, column in enumerate(reading.columns):
-        if column.type in ("integer", "decimal") and f"c{at}" in expressions:
-            database.execute(f"CREATE INDEX n{at}_order ON r(n{at})")
-    if plan.id:
-        with suppress(UnknownColumn):
-            _count_repeats(database, reading, plan.id, names.sql(plan.id))
-    try:
-        database.execute(
-            "CREATE VIRTUAL TABLE f USING fts5(norm, content='r', content_rowid='rid', tokenize='trigram')"
-        )
-    except sqlite3.OperationalError:
-        return  # an SQLite before 3.34 has no trigrams: rows are scanned, about fifty times slower but as right
-    database.execute("INSERT INTO f(f) VALUES ('rebuild')")
-
-
-def _count_repeats(database: sqlite3.Connection, reading: Reading, id: str, sql: str) -> None:
-    distinct, empty = database.execute(
-        f"SELECT count(DISTINCT {sql}), count(CASE WHEN {sql} = '' THEN 1 END) FROM r"  # noqa: S608 - columns by position
-    ).fetchone()
-    repeated = reading.rows - distinct - max(0, empty - 1)
-    if repeated:
-        reading.warnings.append(
-            Text(
-                f"Identifiant « {id} » répété : {repeated} lignes de trop ; la première sert.",
-                en=f'Identifier "{id}" repeated: {repeated} rows too many; the first is used.',
-            )
-        )
-    if empty:
-        reading.warnings.append(
-            Text(
-                f"Identifiant « {id} » vide : {empty} lignes, qui ne sont pas proposées comme choix.",
-                en=f'Identifier "{id}" empty: {empty} rows, not offered as choices.',
-            )
-        )
-
-
-def _add_functions(database: sqlite3.Connection) -> None:
-    database.execute("PRAGMA trusted_schema=ON")  # lets an index be made on a template; we wrote the file ourselves
-    database.create_function("fold", 1, fold, deterministic=True)
-    for name, change in _CHANGES.items():
-        database.create_function(f"{name}_text", 2, change, deterministic=True)
-
-
-# --- asking -----------------------------------------------------------------------------------------------------------
-
-
 class Index:
-    """One built file, open for reading. Not for two threads at the same time."""
+    """One built file, open for reading. Not for two threads at the same time: `another` gives each its own."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        status = path.stat()
-        self.inode = (status.st_ino, status.st_mtime_ns)
-        quoted = str(path.resolve()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-        self._database = sqlite3.connect(f"file:{quoted}?mode=ro&immutable=1", uri=True, check_same_thread=False)
-        try:
-            _add_functions(self._database)
-            about = dict(self._database.execute("SELECT name, value FROM about"))
-            self.reading = Reading.unpack(json.loads(about["reading"]))
-            self.stamp: dict[str, Any] = json.loads(about["stamp"])
-            found = self._database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'f'").fetchone()
-        except BaseException:
-            self._database.close()
-            raise
+        self.inode = _inode(path)
+        self._connections = _Connections(path)
         # Closed at the latest when nobody holds the index any more: a connector may forget a replaced one.
-        self._close = weakref.finalize(self, self._database.close)
+        self._database = self._connections.take()
+        self._close = weakref.finalize(self, _closed, self._connections, self._database)
+        about = dict(self._database.execute("SELECT name, value FROM about"))
+        self.reading = Reading.unpack(json.loads(about["reading"]))
+        self.stamp: dict[str, Any] = json.loads(about["stamp"])
+        self._searched = frozenset(json.loads(about["searched"]))
+        found = self._database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'f'").fetchone()
         self.trigrams = bool(found[0])
         self.columns = Columns(self.reading.columns)
+        self._rows_each = self._read_selectivity()
+
+    def _read_selectivity(self) -> dict[str, int]:
+        """Indexed expression → how many rows hold one of its values, on average."""
+        indexed = "SELECT s.sql, t.stat FROM sqlite_master s JOIN sqlite_stat1 t ON t.idx = s.name WHERE s.sql <> ''"
+        return {sql[sql.index("(") + 1 : -1]: int(stat.split()[1]) for sql, stat in self._database.execute(indexed)}
 
     def close(self) -> None:
-        """Closes the file; the index cannot be used afterwards."""
+        """Closes the file; the index cannot be used afterwards. What a thread is reading, it reads to its end."""
         self._close()
+
+    @contextmanager
+    def another(self) -> Iterator[Index]:
+        """The same index for a thread. Raises OSError when its file has been replaced meanwhile."""
+        database = self._connections.take()
+        try:
+            if _inode(self.path) != self.inode:
+                raise FileNotFoundError(self.path)
+            twin = copy(self)
+            twin._database = database
+            yield twin
+        finally:
+            self._connections.give_back(database)
 
     def select(
         self,
@@ -378,6 +123,16 @@ class Index:
         sql = f"SELECT {selected} FROM {source}{kept} ORDER BY {by} LIMIT ? OFFSET ?"  # noqa: S608 - columns by position
         yield from self._database.execute(sql, [*bound, -1 if limit is None else limit, offset])
 
+    def is_quick(self, q: str | None, where: Where | None, equal: tuple[str, str] | None, limit: int | None) -> bool:
+        """Whether the rows are found in a few milliseconds at most, so that asking needs no thread."""
+        if self._fewest(where, equal) <= _NARROW:
+            return True
+        if not q or not self.trigrams:
+            return False
+        wanted = self._measured(words(q))
+        alone = len(wanted) == 1 and not where and equal is None and limit is not None and limit <= 100
+        return bool(wanted) and (alone or wanted[0].rows <= _NARROW)
+
     def _by(self, order: str) -> str:
         descending, name = order.startswith("-"), order.removeprefix("-")
         if name in self.columns:
@@ -396,16 +151,22 @@ class Index:
         source = "r"
         conditions: list[str] = []
         bound: list[Any] = []
-        wanted = words(q) if q else []
-        long = [word for word in wanted if len(word) >= 3] if self.trigrams else []
-        if long:
-            source = "f CROSS JOIN r ON r.rid = f.rowid"
-            conditions.append("f MATCH ?")
-            bound.append(" ".join('"' + word.replace('"', '""') + '"' for word in long))
-        for word in wanted:
-            if word not in long:
-                conditions.append("instr(r.norm, ?)")
-                bound.append(word)
+        looked_for = words(q) if q else []
+        fewest = self._fewest(where, equal)
+        if looked_for and self.trigrams and fewest > _FEW:
+            wanted = self._measured(looked_for)
+            if not wanted[0].rows:
+                return source, ["0"], []
+            if wanted[0].match and wanted[0].rows < fewest:
+                # The rarest word chooses the rows; a far commoner one is looked for in them, not in its long list.
+                matched = [word for word in wanted if word.match and word.rows <= _CHEAP * wanted[0].rows]
+                looked_for = [word.text for word in wanted if word not in matched]
+                source = "f CROSS JOIN r ON r.rid = f.rowid"
+                conditions.append("f MATCH ?")
+                bound.append(" AND ".join(word.match for word in matched))
+        for text in looked_for:
+            conditions.append("instr(r.norm, ?)")
+            bound.append(text)
         if equal is not None:
             conditions.append(f"{self.columns.sql(equal[0])} = ?")
             bound.append(equal[1])
@@ -415,10 +176,42 @@ class Index:
             bound.extend(values)
         return source, conditions, bound
 
+    def _measured(self, wanted: Sequence[str]) -> list[_Word]:
+        """The words, the one found in the fewest rows first."""
+        return sorted(map(self._measure, wanted), key=lambda word: word.rows)
+
+    def _measure(self, word: str) -> _Word:
+        if len(word) >= 3:
+            terms = {word[at : at + 3] for at in range(len(word) - 2)}
+            marks = ", ".join("?" * len(terms))
+            known, rows = self._database.execute(
+                f"SELECT count(*), min(docs) FROM v WHERE term IN ({marks})",  # noqa: S608 - question marks only
+                [*terms],
+            ).fetchone()
+            return _Word(word, rows if known == len(terms) else 0, _phrase(word))
+        beyond = word[:-1] + chr(min(ord(word[-1]) + 1, 0x10FFFF))
+        beginning = "SELECT term, docs FROM v WHERE term >= ? AND term < ?"
+        found = self._database.execute(beginning, [word, beyond]).fetchall()
+        match = f"({' OR '.join(_phrase(term) for term, _ in found)})" if len(found) <= _SCANNED else ""
+        return _Word(word, min(sum(docs for _, docs in found), self.reading.rows), match)
+
+    def _fewest(self, where: Where | None, equal: tuple[str, str] | None) -> float:
+        """How many rows are left by the indexed column that leaves the fewest, on average."""
+        left = [] if equal is None else [self._rows_each.get(self.columns.sql(equal[0]), inf)]
+        for key, value in (where or {}).items():
+            name, operator = self.columns.filtered(key)
+            if operator in ("eq", "in") and name in self.columns and value not in ("", None):
+                each = self._rows_each.get(self._compared(self.columns.at(name)), inf)
+                left.append(each * (1 if operator == "eq" and isinstance(value, str) else len(_listed(value))))
+        return min(left, default=inf)
+
+    def _compared(self, at: int) -> str:
+        """The SQL column that a filter compares: the number where there is one."""
+        return f"n{at}" if self.columns.all[at].type in ("integer", "decimal") else f"c{at}"
+
     def _condition(self, key: str, value: object) -> tuple[str, list[Any]]:
         name, operator = self.columns.filtered(key)
-        several = isinstance(value, (list, tuple, set, frozenset))
-        if several and operator == "eq":
+        if isinstance(value, _SEVERAL) and operator == "eq":
             operator = "in"
         if operator not in OPERATORS:
             french = f"comparaison inconnue « {operator} » ; possibles : {', '.join(OPERATORS)}"
@@ -428,20 +221,88 @@ class Index:
         except UnknownColumn as error:
             raise _refusal(key, error.message, error.message.en) from None
         column = self.columns.all[at]
-        number = column.type in ("integer", "decimal")
-        sql, text = (f"n{at}" if number else f"c{at}"), _text(value)
+        sql, text = self._compared(at), _text(value)
         if operator == "empty":
             return f"c{at} {'<>' if text.casefold() in ('false', '0', 'no', 'non') else '='} ''", []
         if operator in ("contains", "startswith"):
-            return f"instr(fold(c{at}), ?) {'> 0' if operator == 'contains' else '= 1'}", [fold(text)]
+            found = f"instr(fold(c{at}), ?) {'> 0' if operator == 'contains' else '= 1'}"
+            if self.trigrams and at in self._searched and len(fold(text)) >= 3:
+                return f"{_MATCHING} AND {found}", [_phrase(fold(text)), fold(text)]
+            return found, [fold(text)]
         if operator == "in":
-            asked = [_text(item) for item in value] if several else text.split(",")  # type: ignore[attr-defined]
+            asked = _listed(value)
             return f"{sql} IN ({', '.join('?' * len(asked))})", [_typed(key, item.strip(), column) for item in asked]
         if text == "" and operator in ("eq", "ne"):
             return f"c{at} {_COMPARE[operator]} ''", []
         if operator == "ne":
             return f"{sql} IS NOT ?", [_typed(key, text, column)]
         return f"{sql} {_COMPARE[operator]} ? AND c{at} <> ''", [_typed(key, text, column)]
+
+
+class _Connections:
+    """The open connections of one file: one per thread that asks, a few kept for the next ones."""
+
+    def __init__(self, path: Path) -> None:
+        quoted = str(path.resolve()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+        self._address = f"file:{quoted}?mode=ro&immutable=1"
+        self._spare: list[sqlite3.Connection] = []
+        self._closed = False
+
+    def take(self) -> sqlite3.Connection:
+        try:
+            return self._spare.pop()
+        except IndexError:
+            pass
+        database = sqlite3.connect(self._address, uri=True, check_same_thread=False, isolation_level=None)
+        try:
+            add_functions(database)
+            database.execute(f"PRAGMA mmap_size={_MAPPED}")
+            database.execute(f"PRAGMA cache_size=-{_PAGES}")
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def give_back(self, database: sqlite3.Connection) -> None:
+        if self._closed or len(self._spare) >= _SPARE:
+            database.close()
+        else:
+            self._spare.append(database)
+
+    def close(self) -> None:
+        self._closed = True
+        while self._spare:
+            self._spare.pop().close()
+
+
+def _closed(connections: _Connections, database: sqlite3.Connection) -> None:
+    connections.close()
+    database.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """A word looked for, the rows that may hold it at most, and what FTS5 must match (empty: read the rows)."""
+
+    text: str
+    rows: int
+    match: str
+
+
+def _phrase(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
+
+
+_SEVERAL = (list, tuple, set, frozenset)
+
+
+def _listed(value: object) -> list[str]:
+    return [_text(item) for item in value] if isinstance(value, _SEVERAL) else _text(value).split(",")
 
 
 def _text(value: object) -> str:
@@ -463,22 +324,3 @@ def _typed(key: str, text: str, column: Column) -> Any:
         french, english = TYPE_NAMES[column.type]
         raise _refusal(key, f"doit être {french}", f"must be {english}")
     return int(value) if column.type == "integer" else float(value) if column.type == "decimal" else value
-
-
-# --- the process apart ------------------------------------------------------------------------------------------------
-
-_MEMORY = 3 * 1024 * 1024 * 1024
-
-
-def work() -> None:
-    """Entry of the process that builds an index: one JSON job on stdin, the packed reading on stdout."""
-    job = json.load(sys.stdin)
-    try:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    except (ImportError, ValueError, OSError):
-        pass  # not offered here, or a stricter limit is already set
-    os.nice(5)
-    reading = build(Path(job["source"]), Path(job["target"]), Plan.unpack(job["plan"]), job["stamp"])
-    json.dump(reading.pack(), sys.stdout)

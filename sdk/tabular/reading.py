@@ -16,9 +16,8 @@ from typing import Any
 from sdk.errors import Text
 from sdk.matching import fold
 
-from .sheets import open_sheet
-from .text import open_text
-from .types import CONVERT, TYPE_NAMES, BadLine, Column, Reading, Record, Refused, TableOptions
+from .text import open_text, pieces
+from .types import CONVERT, TYPE_NAMES, BadLine, Column, Opened, Reading, Record, Refused, TableOptions
 
 Store = Callable[[Sequence[Column], Iterator[list[str]]], Any]
 
@@ -38,9 +37,8 @@ def read_table(path: Path, options: TableOptions, store: Store) -> Reading:
             raise Refused(
                 0, f"le fichier dépasse {options.max_bytes} octets", f"the file exceeds {options.max_bytes} bytes"
             )
-        data = path.read_bytes()
-        _check_nature(data)
-        opened = (open_sheet if data[:4] == b"PK\x03\x04" else open_text)(data, options, reading)
+        _check_nature(path)
+        opened = (_open_sheet if is_sheet(path) else open_text)(path, options, reading)
         start, width, least = _find_header(opened.sample, options, reading)
         records = opened.records(start)
         if reading.header:
@@ -53,10 +51,22 @@ def read_table(path: Path, options: TableOptions, store: Store) -> Reading:
     return reading
 
 
-def _check_nature(data: bytes) -> None:
+def _open_sheet(path: Path, options: TableOptions, reading: Reading) -> Opened:
+    from .sheets import open_sheet  # where a sheet is really read: no process that serves carries its decoder
+
+    return open_sheet(path, options, reading)
+
+
+def is_sheet(path: Path) -> bool:
+    """Whether it is an XLSX or ODS workbook, by its first bytes."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def _check_nature(path: Path) -> None:
     """Refuses, by its first bytes, what is not a table but is often served or saved instead of one."""
-    start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if not data.strip():
+    start = next(pieces(path), b"")[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not any(map(bytes.strip, pieces(path))):
         raise Refused(0, "le fichier est vide", "the file is empty")
     for magic, french, english in (
         (b"<!doctype html", "c'est une page HTML, pas un tableau", "this is an HTML page, not a table"),
@@ -258,7 +268,8 @@ class _Body:
                 continue
             if count < least and reading.kind == "csv":
                 self._short(line, count)
-            if not "".join(cells).isascii():
+            text = "".join(cells)
+            if not text.isascii() and not unicodedata.is_normalized("NFC", text):
                 cells = [unicodedata.normalize("NFC", cell) for cell in cells]
             if self.typed and not self._convert(line, cells):
                 continue

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 import python_calamine
@@ -21,11 +22,12 @@ _MAX_RATIO = 200
 _MAX_MEMBERS = 2_000
 
 
-def open_sheet(data: bytes, options: TableOptions, reading: Reading) -> Opened:
+def open_sheet(path: Path, options: TableOptions, reading: Reading) -> Opened:
     """The sheet chosen, written with the reason into `reading`; then its rows as text.
 
     Call it in a process of its own: a hostile sheet makes the decoder ask for more memory than there is, and abort.
     """
+    data = path.read_bytes()
     reading.kind = _weigh(data)
     try:
         workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))

@@ -1,4 +1,7 @@
-"""CSV text: which encoding, which delimiter, and why; then its records, read strictly."""
+"""CSV text: which encoding, which delimiter, and why; then its records, read strictly.
+
+The file is read piece by piece, never held whole: a large table costs no more memory than a small one.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 from sdk.errors import Text
 
@@ -15,14 +20,15 @@ from .types import SAMPLE_RECORDS, Opened, Reading, Record, Refused, TableOption
 
 DELIMITERS = (";", "\t", "|", ",")  # the order settles a tie: a decimal comma is the likeliest impostor
 _SAMPLE_BYTES = 256 * 1024
+_PIECE = 1024 * 1024
 _LONGEST_CELL_LINES = 200
 
 
-def open_text(data: bytes, options: TableOptions, reading: Reading) -> Opened:
+def open_text(path: Path, options: TableOptions, reading: Reading) -> Opened:
     """Encoding and delimiter found, written with their reasons into `reading`; then the records."""
     reading.kind = "csv"
-    _find_encoding(data, options, reading)
-    lines = _sample_lines(data, reading.encoding)
+    _find_encoding(path, options, reading)
+    lines = _sample_lines(path, reading.encoding)
     skip = 0
     declared = re.fullmatch(r"sep=(.)\s*", lines[0]) if lines else None
     if declared and not options.delimiter:
@@ -41,18 +47,26 @@ def open_text(data: bytes, options: TableOptions, reading: Reading) -> Opened:
         _find_delimiter(lines, reading)
 
     def records(start: int) -> Iterator[Record]:
-        stream = io.TextIOWrapper(io.BytesIO(data), reading.encoding, errors="strict", newline="")
-        return _records(stream, reading.delimiter, start)
+        with path.open(encoding=reading.encoding, errors="strict", newline="") as stream:
+            yield from _records(stream, reading.delimiter, start)
 
     return Opened(_sample_records(lines[skip:], reading.delimiter, skip), records)
 
 
-def _find_encoding(data: bytes, options: TableOptions, reading: Reading) -> None:
+def pieces(path: Path) -> Iterator[bytes]:
+    """The bytes of the file, a megabyte at a time."""
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece
+
+
+def _find_encoding(path: Path, options: TableOptions, reading: Reading) -> None:
     def found(encoding: str, french: str, english: str) -> None:
         reading.encoding = encoding
         reading.encoding_why = Text(f"Encodage {encoding} : {french}.", en=f"Encoding {encoding}: {english}.")
 
-    bom = next((name for mark, name in _BOMS if data.startswith(mark)), "")
+    start = next(pieces(path), b"")[:4]
+    bom = next((name for mark, name in _BOMS if start.startswith(mark)), "")
     if options.encoding:
         encoding = (
             "utf-8-sig" if bom == "utf-8-sig" and codecs.lookup(options.encoding).name == "utf-8" else options.encoding
@@ -60,80 +74,144 @@ def _find_encoding(data: bytes, options: TableOptions, reading: Reading) -> None
         found(encoding, "déclaré dans les réglages", "declared in the settings")
     elif bom:
         found(bom, "le fichier commence par sa marque d'ordre (BOM)", "the file begins with its byte order mark (BOM)")
-    elif data.isascii():
-        found("utf-8", "tous les caractères sont de l'ASCII", "every character is ASCII")
-    else:
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            _find_legacy_encoding(data, error, found)
-        else:
-            count = sum(1 for character in text[:_SAMPLE_BYTES] if character > "\x7f")
-            shown = _glyphs(text)
-            found(
-                "utf-8",
-                f"tous les octets sont de l'UTF-8 valable ({count} caractères hors ASCII au début, dont {shown})",
-                f"every byte is valid UTF-8 ({count} non-ASCII characters at the start, among them {shown})",
-            )
     try:
-        decoded = codecs.getincrementaldecoder(reading.encoding)().decode(data, final=True)
-    except UnicodeError as error:
-        line = _line_of(data[: getattr(error, "start", 0)])
+        decoded = _decoded(path, reading.encoding or "utf-8")
+    except _Undecodable as wrong:
+        if reading.encoding:
+            raise Refused(
+                _line_at(path, wrong.at),
+                f"octet impossible en {reading.encoding}",
+                f"impossible byte in {reading.encoding}",
+            ) from None
+        decoded = _find_legacy_encoding(path, wrong, found)
+    if not reading.encoding and decoded.plain:
+        found("utf-8", "tous les caractères sont de l'ASCII", "every character is ASCII")
+    elif not reading.encoding:
+        count = sum(1 for character in decoded.start[:_SAMPLE_BYTES] if character > "\x7f")
+        shown = _glyphs(decoded.start)
+        found(
+            "utf-8",
+            f"tous les octets sont de l'UTF-8 valable ({count} caractères hors ASCII au début, dont {shown})",
+            f"every byte is valid UTF-8 ({count} non-ASCII characters at the start, among them {shown})",
+        )
+    if decoded.null:
         raise Refused(
-            line, f"octet impossible en {reading.encoding}", f"impossible byte in {reading.encoding}"
-        ) from None
-    if "\0" in decoded:
-        raise Refused(
-            _line_of(decoded[: decoded.index("\0")].encode()),
+            decoded.null,
             'caractère nul : le fichier est-il en UTF-16 sans marque ? Déclarer alors encoding = "utf-16-le"',
             'null character: is the file UTF-16 without its mark? Then declare encoding = "utf-16-le"',
         )
 
 
+@dataclass(slots=True)
+class _Decoded:
+    """What one reading of the whole text told: its start, whether all of it is ASCII, the line of a null character."""
+
+    start: str = ""
+    plain: bool = True
+    null: int = 0
+
+
+class _Undecodable(Exception):
+    """A byte, counted from the start of the file, that is impossible in the encoding."""
+
+    def __init__(self, at: int, byte: int) -> None:
+        self.at, self.byte = at, byte
+
+
+def _decoded(path: Path, encoding: str) -> _Decoded:
+    """Decodes the whole text, keeping only its start. Raises _Undecodable."""
+    found = _Decoded()
+    decoder = codecs.getincrementaldecoder(encoding)()
+    read = lines = 0
+    last = ""
+    for piece in _ending(pieces(path)):
+        read += len(piece)
+        try:
+            text = decoder.decode(piece, final=not piece)
+        except UnicodeDecodeError as error:
+            raise _Undecodable(read - len(error.object) + error.start, error.object[error.start]) from None
+        except UnicodeError:
+            raise _Undecodable(0, 0) from None
+        if len(found.start) < _PIECE:
+            found.start += text[: _PIECE - len(found.start)]
+        found.plain = found.plain and text.isascii()
+        if "\0" in text and not found.null:
+            found.null = lines + _line_ends(last, text[: text.index("\0")]) + 1
+        lines += _line_ends(last, text)
+        last = text[-1:] or last
+    return found
+
+
+def _ending(parts: Iterator[bytes]) -> Iterator[bytes]:
+    yield from parts
+    yield b""
+
+
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
-def _find_legacy_encoding(data: bytes, error: UnicodeDecodeError, found: Callable[[str, str, str], None]) -> None:
+def _find_legacy_encoding(path: Path, wrong: _Undecodable, found: Callable[[str, str, str], None]) -> _Decoded:
     """Not UTF-8: Windows-1252 (what French office software writes), unless the file is UTF-8 with damaged places."""
-    line = _line_of(data[: error.start])
-    byte = data[error.start]
-    lenient = data.decode("utf-8", "surrogateescape")
-    wrong = sum("\udc80" <= character <= "\udcff" for character in lenient)
-    right = sum(character > "\x7f" for character in lenient) - wrong
-    if right > 4 * wrong:
+    line, byte = _line_at(path, wrong.at), wrong.byte
+    damaged = right = 0
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    for piece in _ending(pieces(path)):
+        lenient = decoder.decode(piece, final=not piece)
+        escaped = len(_ESCAPED.findall(lenient))
+        damaged += escaped
+        right += len(lenient) - len(lenient.encode("ascii", "ignore")) - escaped
+    if right > 4 * damaged:
         raise Refused(
             line,
-            f"octet 0x{byte:02X} impossible en UTF-8, alors que le reste est en UTF-8 ({wrong} octets abîmés)",
-            f"byte 0x{byte:02X} is impossible in UTF-8, though the rest of the file is UTF-8 ({wrong} damaged bytes)",
+            f"octet 0x{byte:02X} impossible en UTF-8, alors que le reste est en UTF-8 ({damaged} octets abîmés)",
+            f"byte 0x{byte:02X} is impossible in UTF-8, though the rest of the file is UTF-8 ({damaged} damaged bytes)",
         )
     try:
-        text = data.decode("cp1252")
-    except UnicodeDecodeError as unknown:
+        decoded = _decoded(path, "cp1252")
+    except _Undecodable as unknown:
         raise Refused(
-            _line_of(data[: unknown.start]),
-            f"octet 0x{data[unknown.start]:02X} : ni UTF-8, ni Windows-1252 ; déclarer l'encodage dans les réglages",
-            f"byte 0x{data[unknown.start]:02X}: neither UTF-8 nor Windows-1252; declare the encoding in the settings",
+            _line_at(path, unknown.at),
+            f"octet 0x{unknown.byte:02X} : ni UTF-8, ni Windows-1252 ; déclarer l'encodage dans les réglages",
+            f"byte 0x{unknown.byte:02X}: neither UTF-8 nor Windows-1252; declare the encoding in the settings",
         ) from None
-    shown = _glyphs(text)
+    shown = _glyphs(decoded.start)
     found(
         "cp1252",
         f"l'octet 0x{byte:02X} (ligne {line}) est impossible en UTF-8 ; lu en Windows-1252, le texte contient {shown}",
         f"byte 0x{byte:02X} (line {line}) is impossible in UTF-8; read as Windows-1252 the text holds {shown}",
     )
+    return decoded
 
 
-def _line_of(before: bytes) -> int:
-    return before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n") + 1
+_ESCAPED = re.compile("[\udc80-\udcff]")
+
+
+def _line_at(path: Path, at: int) -> int:
+    """The line, counted from 1, of a byte counted from 0."""
+    lines, last, before = 1, "", 0
+    for piece in pieces(path):
+        text = piece[: at - before].decode("latin-1")
+        lines += _line_ends(last, text)
+        last, before = text[-1:] or last, before + len(piece)
+        if before >= at:
+            break
+    return lines
+
+
+def _line_ends(last: str, text: str) -> int:
+    """How many lines end in `text`, of which `last` is the character before; CR LF is one end."""
+    return text.count("\n") + text.count("\r") - text.count("\r\n") - (last == "\r" and text.startswith("\n"))
 
 
 def _glyphs(text: str) -> str:
     """A few of the telling characters of the text: single glyphs, never a word of it."""
-    seen = Counter(re.findall(r"[^\x00-\x7f]", text[:4_000_000]))
+    seen = Counter(re.findall(r"[^\x00-\x7f]", text))
     telling = sorted(seen, key=lambda glyph: (glyph not in "œŒ€’–—…", -seen[glyph]))
     return " ".join(telling[:6])
 
 
-def _sample_lines(data: bytes, encoding: str) -> list[str]:
+def _sample_lines(path: Path, encoding: str) -> list[str]:
+    data = next(pieces(path), b"")
     head = codecs.getincrementaldecoder(encoding)("strict").decode(
         data[:_SAMPLE_BYTES], final=len(data) <= _SAMPLE_BYTES
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import structlog
 
 from sdk.call import new_call, serving
 from sdk.errors import InvalidInput, Misconfigured, UpstreamInvalid, UpstreamUnavailable
@@ -260,13 +261,97 @@ async def test_a_changed_file_is_taken_up(trees: Path) -> None:
     assert len(await table.rows()) == 5
 
 
-async def test_a_question_alone_makes_a_changed_file_followed(trees: Path) -> None:
-    table = table_of(trees)
+class Looks:
+    """The pauses of a table that follows its file: each `look()` lets it look once more and do what it finds to do."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Event()
+        self._waiting = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self._waiting.set()
+        await self._turn.wait()
+        self._turn.clear()
+
+    async def look(self) -> None:
+        await self._waiting.wait()
+        self._waiting.clear()
+        self._turn.set()
+        await self._waiting.wait()
+
+
+async def test_a_replaced_file_is_followed_without_being_asked_for(trees: Path) -> None:
+    looks = Looks()
+    table = table_of(trees, sleep=looks.sleep)
+    assert len(await table.rows()) == 4
+    await looks.look()
+    replacement = trees.with_name("nouveau.csv")
+    write(replacement, TREES + "\n012;Tilleul;Sud;8;\n")
+    os.replace(replacement, trees)
+    await looks.look()
+    assert len(await table.rows()) == 4  # it may still be changing: the old version answers
+    await looks.look()
+    assert table.reading is not None
+    assert len(await table.rows()) == table.reading.rows == 5
+    await table.close()
+
+
+async def test_a_file_that_is_still_being_written_is_left_alone(trees: Path) -> None:
+    looks = Looks()
+    table = table_of(trees, sleep=looks.sleep)
     await table.rows()
-    write(trees, TREES + "\n012;Tilleul;Sud;8;\n")
-    assert len(await table.rows()) == 4  # the old version answers while the new one is read
-    await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not asyncio.current_task()))
+    for count in range(3):
+        with trees.open("a", encoding="utf-8") as file:
+            file.write(f"\n02{count};Tilleul;Sud;8;")
+        await looks.look()
+        assert len(await table.rows()) == 4
+    await looks.look()
+    assert len(await table.rows()) == 7
+    await table.close()
+
+
+async def test_an_unreadable_replacement_keeps_the_old_version_and_is_said_once(trees: Path) -> None:
+    looks = Looks()
+    table = table_of(trees, sleep=looks.sleep)
+    await table.rows()
+    write(trees, TREES + '\n012;"Tilleul;Sud;8;\n')
+    with structlog.testing.capture_logs() as said:
+        for _ in range(4):
+            await looks.look()
+    assert [(line["log_level"], line["event"]) for line in said] == [("warning", "table_not_replaced")]
+    assert "ligne 6" in said[0]["reason"]
+    assert len(await table.rows()) == 4
+    assert table.refused is not None
+    await table.close()
+
+
+async def test_a_refusal_is_known_to_the_other_processes(trees: Path) -> None:
+    write(trees, TREES + '\n012;"Tilleul;Sud;8;\n')
+    with pytest.raises(Misconfigured):
+        await table_of(trees).refresh()
+    other = table_of(trees)
+    before = os.stat(trees)
+    write(trees, "x" * before.st_size)  # bytes nobody may notice: same size, same inode, same instant
+    os.utime(trees, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(Misconfigured, match="ligne 6"):
+        await other.refresh()
+    assert other.refused is not None
+
+
+async def test_a_file_changed_while_it_is_read_is_read_again(trees: Path) -> None:
+    table = table_of(trees)
+    build = table._build
+
+    async def build_slowly(*asked: object) -> object:
+        reading = await build(*asked)  # type: ignore[arg-type]
+        if reading.rows == 4:
+            write(trees, TREES + "\n012;Tilleul;Sud;8;\n")
+        return reading
+
+    table._build = build_slowly  # type: ignore[method-assign, assignment]
+    assert (await table.refresh()).rows == 5
     assert len(await table.rows()) == 5
+    await table.close()
 
 
 async def test_a_broken_new_version_leaves_the_old_one_answering_and_is_named_by_its_line(trees: Path) -> None:
@@ -335,6 +420,8 @@ async def test_two_processes_do_not_build_the_same_index_twice(trees: Path) -> N
     waits = []
 
     async def wait(seconds: float) -> None:
+        if seconds >= 1:
+            await asyncio.Event().wait()  # following the file is not what is looked at here
         waits.append(seconds)
         os.close(held)  # the other process has finished
 

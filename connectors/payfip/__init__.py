@@ -10,38 +10,47 @@ import re
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from sdk import (
     HOUR,
+    MINUTE,
     Connector,
-    ErrorCode,
     Field,
+    File,
     Http,
-    HttpUrl,
     InvalidInput,
+    Invoice,
     Misconfigured,
-    Model,
     NotFound,
-    Progress,
-    Receipt,
     Rejected,
     RelaisError,
-    Row,
     Soap,
-    SoapFault,
     Text,
     UpstreamInvalid,
-    UpstreamUnavailable,
     callback,
     create,
     current_call,
+    every,
     get,
 )
+
+from .billing import UNKNOWN_INVOICE, Bills
+from .models import (
+    EXAMPLE,
+    IDOP,
+    Client,
+    Notification,
+    Payment,
+    PaymentProgress,
+    PaymentRequest,
+    Settings,
+)
+from .refusals import CLIENT_ERRORS, CREATION_ERRORS, EXPIRED, MISMATCH, NOT_KNOWN_YET, UNKNOWN, refusal
 
 PARIS = ZoneInfo("Europe/Paris")
 OPENING_WINDOW = timedelta(minutes=15)
@@ -52,123 +61,6 @@ QUIET = timedelta(minutes=1)
 REMEMBERED = 1000
 PATIENCE = 5.0
 """Seconds a notification waits for the lookup before it is answered anyway."""
-AFTER_TECHNICAL_ERROR = 1800.0
-"""Seconds the DGFiP asks to wait after a technical error."""
-
-EXAMPLE = "5b0f6e40-00a8-11f0-9c1d-0213ad91a103"
-IDOP = r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
-ADDRESS = r"^(https?://[^\s/?#]\S*)?$"
-
-
-class Settings(Model):
-    """Une instance est une régie dans un mode."""
-
-    url: HttpUrl = Field(
-        default="https://www.payfip.gouv.fr/tpa/services/securite",
-        description="Adresse du webservice, sans ?wsdl",
-    )
-    page_url: HttpUrl = Field(
-        default="https://www.payfip.gouv.fr/tpa/paiementws.web",
-        description="Adresse de la page de paiement",
-    )
-    client_number: str = Field(pattern=r"^[0-9]{6}$", description="Numéro de client (numcli) donné par la DGFiP")
-    mode: Literal["T", "X", "W"] = Field(description="Environnement (saisie) : T test, X activation, W production")
-    notification_url: str = Field(
-        default="",
-        max_length=249,
-        pattern=ADDRESS,
-        description="Où PayFiP annonce la fin d'un paiement : …/payfip/<instance>/notification. "
-        "Son domaine doit être déclaré à la DGFiP",
-    )
-    return_url: str = Field(
-        default="", max_length=249, pattern=ADDRESS, description="Où l'usager revient après la page de paiement"
-    )
-
-
-class PaymentRequest(Model):
-    """Une dette à payer. Les adresses laissées vides sont celles du paramétrage."""
-
-    amount: Decimal = Field(
-        ge=1, le=100_000, decimal_places=2, description="Montant en euros, de 1 à 100000", examples=["42.50"]
-    )
-    email: str = Field(
-        min_length=6,
-        max_length=80,
-        pattern=r"^[^@\s]+@[^@\s]+\.[^@\s.]+$",
-        description="Adresse de courriel de l'usager, qui reçoit le justificatif",
-        examples=["jeanne.martin@example.net"],
-    )
-    reference: str = Field(
-        pattern=r"^[A-Za-z0-9]{6,30}$",
-        description="Référence de la dette : 6 à 30 lettres sans accent ou chiffres",
-        examples=["FACT2025000117"],
-    )
-    subject: str = Field(
-        default="",
-        description="Objet montré à l'usager ; accents et ponctuation sont retirés, 100 caractères sont gardés",
-        examples=["Restauration scolaire mars"],
-    )
-    year: int | None = Field(
-        default=None, ge=2000, le=2099, description="Exercice budgétaire ; l'année en cours par défaut"
-    )
-    notification_url: str = Field(
-        default="", max_length=249, pattern=ADDRESS, description="À la place de celle du paramétrage"
-    )
-    return_url: str = Field(
-        default="", max_length=249, pattern=ADDRESS, description="À la place de celle du paramétrage"
-    )
-
-
-class Payment(Receipt):
-    """Un paiement à faire : envoyer l'usager sur `url`, une fois, avant `open_before`."""
-
-    id: str = Field(description="Identifiant du paiement (idOp)", examples=[EXAMPLE])
-    url: HttpUrl = Field(
-        description="Page de paiement : une seule ouverture possible",
-        examples=[f"https://www.payfip.gouv.fr/tpa/paiementws.web?idop={EXAMPLE}"],
-    )
-    open_before: datetime = Field(
-        description="Au-delà, la page refuse de s'ouvrir", examples=["2025-03-14T09:46:00+01:00"]
-    )
-
-
-class PaymentProgress(Progress):
-    """Où en est un paiement ; ce que PayFiP ne dit pas encore est vide ou nul."""
-
-    id: str = Field(description="Identifiant du paiement (idOp)", examples=[EXAMPLE])
-    status: Literal["pending", "paid", "refused", "abandoned", "expired"] = Field(
-        description="pending (en attente), paid (payé), refused (refusé), abandoned (abandonné), expired (expiré)",
-        examples=["paid"],
-    )
-    text: str = Field(description="L'état en toutes lettres", examples=["Payé par carte bancaire"])
-    final: bool = Field(description="L'état ne changera plus", examples=[True])
-    result: Literal["P", "V", "R", "Z", "A", ""] = Field(
-        default="", description="Code de PayFiP (resultrans)", examples=["P"]
-    )
-    means: Literal["card", "direct-debit", ""] = Field(
-        default="", description="card (carte) ou direct-debit (prélèvement)", examples=["card"]
-    )
-    amount: Decimal | None = Field(default=None, description="Montant en euros", examples=["42.50"])
-    reference: str = Field(default="", description="Référence de la dette", examples=["FACT2025000117"])
-    subject: str = Field(default="", description="Objet", examples=["Restauration scolaire mars"])
-    authorisation: str = Field(default="", description="Numéro d'autorisation (numauto)", examples=["A55A55"])
-    test: bool = Field(description="Vrai hors production : en mode T, aucun argent n'a circulé", examples=[True])
-
-
-class Client(Model):
-    """La régie, telle que la DGFiP la connaît."""
-
-    number: str = Field(description="Numéro de client", examples=["012345"])
-    name: str = Field(description="Premier libellé", examples=["REGIE DE RECETTES"])
-    labels: list[str] = Field(
-        description="Les libellés non vides, dans l'ordre", examples=[["REGIE DE RECETTES", "RESTAURATION SCOLAIRE"]]
-    )
-
-
-class Notification(Row):
-    """Ce que PayFiP envoie à la fin d'un paiement, sans signature ni résultat."""
-
-    idop: str = Field(pattern=IDOP, examples=[EXAMPLE])
 
 
 _RESULTS: dict[str, tuple[Any, Any, Text]] = {
@@ -179,45 +71,9 @@ _RESULTS: dict[str, tuple[Any, Any, Text]] = {
     "A": ("abandoned", "", Text("Paiement abandonné", en="Abandoned")),
 }
 _PENDING = Text("Paiement en attente", en="Pending")
-_EXPIRED = Text("Paiement expiré ou inconnu", en="Expired or unknown")
 
-_FIELDS: dict[str, tuple[str, Text]] = {
-    "A1": ("email", Text("est obligatoire", en="is required")),
-    "A2": ("email", Text("n'est pas une adresse acceptée par PayFiP", en="is not an address PayFiP accepts")),
-    "M1": ("amount", Text("n'a pas un format accepté par PayFiP", en="does not have a form PayFiP accepts")),
-    "M3": ("amount", Text("est inférieur au minimum de PayFiP", en="is below PayFiP's minimum")),
-    "M5": ("amount", Text("est supérieur au maximum de PayFiP", en="is above PayFiP's maximum")),
-    "R3": ("reference", Text("n'a pas une forme acceptée par PayFiP", en="does not have a form PayFiP accepts")),
-}
-_SETTINGS: dict[str, tuple[str, str]] = {
-    "D1": ("l'adresse de retour (return_url)", "the return address (return_url)"),
-    "N1": ("l'adresse de notification (notification_url)", "the notification address (notification_url)"),
-    "S1": ("le mode (mode)", "the mode (mode)"),
-}
-_REFUSALS: dict[str, Text] = {
-    "P3": Text(
-        "Ce paiement a déjà été ouvert : il en faut un nouveau.", en="This payment was already opened: make a new one."
-    ),
-    "P4": Text("Ce paiement a expiré : il en faut un nouveau.", en="This payment has expired: make a new one."),
-    "P5": Text("Le résultat de ce paiement n'est pas encore connu.", en="The result of this payment is not known yet."),
-}
-_MISMATCH = Text(
-    "Ce paiement n'est pas celui attendu (régie, mode, montant ou référence).",
-    en="This payment is not the expected one (régie, mode, amount or reference).",
-)
-_NOT_KNOWN_YET, _UNKNOWN = "P5", "P1"
 
-_CLIENT_ERRORS: tuple[ErrorCode | type[RelaisError], ...] = (
-    ErrorCode("T1", Misconfigured, "Numéro de client incorrect (T1 à T10 : client ou configuration chez la DGFiP)"),
-    ErrorCode("T2", Misconfigured, "Le client n'existe pas chez la DGFiP"),
-    ErrorCode("T4", Misconfigured, "Le client n'est pas ouvert au mode sécurisé"),
-    UpstreamUnavailable,
-)
-_CREATION_ERRORS: tuple[ErrorCode | type[RelaisError], ...] = (
-    *(ErrorCode(code, InvalidInput, f"{name} {said}") for code, (name, said) in _FIELDS.items()),
-    *(ErrorCode(code, Misconfigured, f"PayFiP refuse {french}") for code, (french, _) in _SETTINGS.items()),
-    *_CLIENT_ERRORS,
-)
+PayerID = Annotated[str, Field(description="Identifiant du redevable dans Publik")]
 
 
 def _now() -> datetime:
@@ -240,10 +96,13 @@ class PayFiP(Connector[Settings]):
     def __init__(self, settings: Settings, http: Http, *, now: Callable[[], datetime] = _now) -> None:
         super().__init__(settings, http)
         self.now = now
-        self._payfip = Soap(http, wsdl=self.file("payfip.wsdl"), address=settings.url, faults=_error)
+        self._payfip = Soap(http, wsdl=self.file("payfip.wsdl"), address=settings.url, faults=refusal)
         self._looked_up: OrderedDict[str, datetime] = OrderedDict()
+        self._bills = Bills(settings.debts, http, self._today) if settings.debts is not None else None
 
-    @create("payments", delivery="at-least-once", errors=_CREATION_ERRORS)
+    # --- payments -----------------------------------------------------------------------------------------------------
+
+    @create("payments", delivery="at-least-once", errors=CREATION_ERRORS)
     async def create_payment(self, payment: PaymentRequest) -> Payment:
         """Créer un paiement et obtenir l'adresse de sa page.
 
@@ -279,7 +138,7 @@ class PayFiP(Connector[Settings]):
             open_before=(created + OPENING_WINDOW).astimezone(PARIS),
         )
 
-    @get("payments/{idop}", errors=(Rejected, *_CLIENT_ERRORS))
+    @get("payments/{idop}", errors=(Rejected, *CLIENT_ERRORS))
     async def payment(
         self,
         idop: Annotated[str, Field(pattern=IDOP, description="Identifiant du paiement", examples=[EXAMPLE])],
@@ -299,20 +158,20 @@ class PayFiP(Connector[Settings]):
         try:
             found = await self._payfip.call("recupererDetailPaiementSecurise", arg0={"idOp": idop})
         except RelaisError as error:
-            if error.code == _NOT_KNOWN_YET:
+            if error.code == NOT_KNOWN_YET:
                 return PaymentProgress(id=idop, status="pending", text=_PENDING, final=False, test=test)
-            if error.code == _UNKNOWN:
-                return PaymentProgress(id=idop, status="expired", text=_EXPIRED, final=True, test=test)
+            if error.code == UNKNOWN:
+                return PaymentProgress(id=idop, status="expired", text=EXPIRED, final=True, test=test)
             raise
         if _text(found, "idOp").lower() != idop.lower():
             raise _invalid("recupererDetailPaiementSecurise about another idOp")
         progress = self._progress(idop, found, test)
         ours = (_text(found, "numcli"), _text(found, "saisie")) == (self.settings.client_number, self.settings.mode)
         if not ours or amount not in (None, progress.amount) or reference not in ("", progress.reference):
-            raise Rejected(_MISMATCH, code="mismatch")
+            raise Rejected(MISMATCH, code="mismatch")
         return progress
 
-    @get("client", cache=HOUR, errors=_CLIENT_ERRORS)
+    @get("client", cache=HOUR, errors=CLIENT_ERRORS)
     async def client(self) -> Client:
         """Lire les libellés de la régie chez la DGFiP.
 
@@ -345,9 +204,83 @@ class PayFiP(Connector[Settings]):
             # PayFiP can do nothing about it, and the payment is read again by whoever follows it.
             call.notes["payment"] = type(error).__name__
 
+    # --- the billing view ---------------------------------------------------------------------------------------------
+
+    @get
+    async def invoices(self, NameID: PayerID) -> list[Invoice]:
+        """Les factures à payer d'un redevable.
+
+        Demande le réglage `debts` : la table des dettes de la régie, exportée par le logiciel de facturation.
+
+        English:
+        A payer's invoices to pay. Needs the setting `debts`: the table of the régie's debts.
+        """
+        return [one for one in await self._invoices(NameID) if not one.paid]
+
+    @get("invoices/history")
+    async def history(self, NameID: PayerID) -> list[Invoice]:
+        """Les factures payées d'un redevable.
+
+        English:
+        A payer's paid invoices.
+        """
+        return [one for one in await self._invoices(NameID) if one.paid]
+
+    @get("invoice/{reference}")
+    async def invoice(self, reference: str, NameID: PayerID) -> Invoice:
+        """Une facture de ce redevable.
+
+        English:
+        One invoice of this payer.
+        """
+        return await self._invoice(reference, NameID)
+
+    @get("invoice/{reference}/pdf")
+    async def invoice_pdf(self, reference: str, NameID: PayerID) -> File:
+        """Une facture de ce redevable, en PDF.
+
+        English:
+        One invoice of this payer, as a PDF.
+        """
+        return await self._debts().pdf(await self._invoice(reference, NameID))
+
+    @every(15 * MINUTE, at_start=True)
+    async def refresh(self) -> None:
+        if self._bills is not None:
+            await self._bills.table.refresh()
+
+    # --- the régie ----------------------------------------------------------------------------------------------------
+
     async def check(self) -> None:
-        """The régie exists at the DGFiP."""
+        """The régie exists at the DGFiP, and the table of its debts can be read."""
         await self.client()
+        if self._bills is not None:
+            await self._bills.check()
+
+    async def close(self) -> None:
+        if self._bills is not None:
+            await self._bills.table.close()
+
+    async def _invoices(self, name_id: str) -> list[Invoice]:
+        return await self._debts().of(name_id)
+
+    async def _invoice(self, reference: str, name_id: str) -> Invoice:
+        if not name_id:
+            raise NotFound(UNKNOWN_INVOICE)
+        return await self._debts().one(reference, name_id)
+
+    def _debts(self) -> Bills:
+        if self._bills is None:
+            raise Misconfigured(
+                Text(
+                    "Le réglage « debts » manque : la table des dettes de la régie.",
+                    en='The setting "debts" is missing: the table of the régie\'s debts.',
+                )
+            )
+        return self._bills
+
+    def _today(self) -> date:
+        return self.now().astimezone(PARIS).date()
 
     def _address(self, name: str, payment: PaymentRequest) -> str:
         given: str = getattr(payment, name) or getattr(self.settings, name)
@@ -411,9 +344,9 @@ def _text(record: Any, name: str) -> str:
     return str((record or {}).get(name) or "").strip()
 
 
-def _paris_time(date: str, time: str) -> datetime | None:
+def _paris_time(day: str, time: str) -> datetime | None:
     try:
-        return datetime.strptime(f"{date} {time}", "%d%m%Y %H%M").replace(tzinfo=PARIS)
+        return datetime.strptime(f"{day} {time}", "%d%m%Y %H%M").replace(tzinfo=PARIS)
     except ValueError:
         return None
 
@@ -422,41 +355,3 @@ def _invalid(detail: str) -> UpstreamInvalid:
     return UpstreamInvalid(
         Text("PayFiP a répondu hors de son contrat.", en="PayFiP answered outside its contract."), detail=detail
     )
-
-
-def _error(fault: SoapFault) -> RelaisError | None:
-    """A fault of PayFiP as one of the six errors: a declared refusal, so nothing was created."""
-    code = fault.code
-    if fault.type.startswith("Tech"):
-        return UpstreamUnavailable(
-            Text("PayFiP est momentanément indisponible.", en="PayFiP is temporarily unavailable."),
-            detail=f"{fault.type} {code}",
-            code=code,
-            retry_after=AFTER_TECHNICAL_ERROR,
-            processed=True,
-        )
-    if fault.type != "FonctionnelleErreur":
-        return None
-    if code in _FIELDS:
-        name, said = _FIELDS[code]
-        message = Text(f"« {name} » {said}.", en=f'"{name}" {said.en}.')
-        return InvalidInput(message, fields={name: [said]}, code=code)
-    if code in _SETTINGS:
-        french, english = _SETTINGS[code]
-        return Misconfigured(
-            Text(f"PayFiP refuse {french}.", en=f"PayFiP refuses {english}."), code=code, processed=True
-        )
-    if re.fullmatch(r"T[0-9]{1,2}", code):
-        return Misconfigured(
-            Text(
-                "PayFiP refuse ce client : numéro ou ouverture du service à vérifier auprès de la DGFiP.",
-                en="PayFiP refuses this client: check its number and its opening with the DGFiP.",
-            ),
-            code=code,
-            processed=True,
-        )
-    if code == _UNKNOWN:
-        return NotFound(_EXPIRED, code=code)
-    if code in _REFUSALS:
-        return Rejected(_REFUSALS[code], code=code)
-    return None

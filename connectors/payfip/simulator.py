@@ -26,6 +26,8 @@ NAMESPACE = (
     "PaiementSecuriseService"
 )
 PARIS = ZoneInfo("Europe/Paris")
+DEBTS = Path(__file__).parent / "debts"
+"""What the billing software of the demonstration exports: a table, and the invoices as PDF."""
 OPENING_WINDOW = timedelta(minutes=15)
 SECOND_THOUGHTS = timedelta(minutes=2)
 KEPT = timedelta(days=365)
@@ -156,6 +158,20 @@ class PayFiPSimulator(Simulator):
             "mode": "T",
             "notification_url": "https://demarches.example.net/payfip/notification",
             "return_url": "https://demarches.example.net/payfip/retour",
+            "debts": {
+                "file": str(DEBTS / "debts.csv"),
+                "reference": "reference",
+                "name_id": "redevable",
+                "label": "objet",
+                "amount": "reste_du",
+                "total_amount": "montant",
+                "created": "emise_le",
+                "pay_limit": "a_payer_avant",
+                "paid": "payee_le",
+                "blocked": "blocage",
+                "pdf": str(DEBTS),
+                "other_payments": True,
+            },
         }
 
     def demo_lines(self, base_url: str) -> list[tuple[str, str]]:
@@ -179,6 +195,17 @@ class PayFiPSimulator(Simulator):
             ),
             (Text("Payer", en="Pay"), f'curl -s -d "idop=$IDOP" -d action=payer {page}'),
             (Text("Suivre le paiement", en="Follow the payment"), f'curl -s "{base_url}/payments/$IDOP"'),
+            (Text("Ce qu'un usager doit", en="What a payer owes"), f"curl -s '{base_url}/invoices?NameID=jeanne'"),
+            (
+                Text("Ce qu'il a payé", en="What was paid"),
+                f"curl -s '{base_url}/invoices/history?NameID=jeanne'",
+            ),
+            (
+                Text("Une facture, et son PDF", en="An invoice, and its PDF"),
+                f"curl -s '{base_url}/invoice/FACT2025000117?NameID=jeanne' && "
+                "curl -s -o /dev/null -w '\\n%{content_type}, %{size_download} bytes\\n' "
+                f"'{base_url}/invoice/FACT2025000117/pdf?NameID=jeanne'",
+            ),
         ]
 
     # The SOAP service.

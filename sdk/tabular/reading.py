@@ -206,6 +206,7 @@ def _name_columns(header: list[str], options: TableOptions) -> tuple[Column, ...
     taken: set[str] = set()
     given = {position: name for position, name in enumerate(options.columns) if name}
     reserved = set(given.values())
+    types = {plain_name(name): kind for name, kind in options.types.items()}
     for position, raw in enumerate(header):
         shown = unicodedata.normalize("NFC", " ".join(raw.split()))
         wanted = given.get(position) or (plain_name(shown) if options.plain_names else shown)
@@ -226,8 +227,10 @@ def _name_columns(header: list[str], options: TableOptions) -> tuple[Column, ...
                 en=f'Column {position + 1}: "{wanted}" is taken, named "{name}".',
             )
         taken.add(name)
-        columns.append(Column(name, shown, options.types.get(name, "text"), note))
-    unknown = [name for name in options.types if name not in taken]
+        kind = options.types.get(name) or types.get(plain_name(name), "text")
+        columns.append(Column(name, shown, kind, note))
+    plain = {plain_name(name) for name in taken}
+    unknown = [name for name in options.types if plain_name(name) not in plain]
     if unknown:
         wrong, known = ", ".join(unknown), ", ".join(column.name for column in columns[:40])
         raise Refused(

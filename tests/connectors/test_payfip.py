@@ -42,6 +42,7 @@ OPERATIONS: dict[str, dict[str, Any]] = {
     "recupererDetailClient": {"numCli": "012345"},
 }
 IDOP = "5b0f6e40-00a8-11f0-9c1d-0213ad91a103"
+NOTIFICATION = next(one.body for one in PayFiP.endpoints if one.attribute == "notification")
 DETAIL = {
     "dattrans": "14032025",
     "exer": "25",
@@ -502,7 +503,7 @@ async def test_summer_time_is_told(town: Town) -> None:
 async def test_a_notification_is_only_a_reason_to_look_the_payment_up(town: Town) -> None:
     idop = await town.created()
     with serving(new_call()) as call:
-        await town.payfip.connector.notification(PayFiP.endpoints[-1].body.validate_python({"idop": idop}))
+        await town.payfip.connector.notification(NOTIFICATION.validate_python({"idop": idop}))
     assert call.notes["payment"] == "pending"
     assert (await town.progress(idop))["status"] == "pending"
 
@@ -632,4 +633,5 @@ async def test_the_lines_of_the_demonstration_do_what_they_say(tmp_path: Path) -
             shown, created = await shell.communicate()
     assert '"url":' in created.decode()
     assert "RÉGIE DE DÉMONSTRATION" in shown.decode()
-    assert '"status":"paid"' in shown.decode().rstrip().splitlines()[-1]
+    assert '"status":"paid"' in shown.decode()
+    assert "application/pdf" in shown.decode()

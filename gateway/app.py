@@ -34,6 +34,7 @@ from .deliveries import Deliveries
 from .dispatch import Dispatch
 from .errors import Internal
 from .follow_up import Follow
+from .following import Following
 from .health import Watch
 from .jobs import Jobs
 from .journal import log
@@ -41,7 +42,7 @@ from .metrics import Metrics
 from .nonces import Nonces
 from .registry import AnyConnector, Registry
 from .sealing import Seal
-from .settings import GatewaySettings
+from .settings import GatewaySettings, personal_days
 from .store import Store, StoreUnavailable
 
 GRACE = 25.0
@@ -97,6 +98,7 @@ class Server:
         self.dispatch: Dispatch
         self.deliveries: Deliveries
         self.follow: Follow
+        self.following: Following
         self.jobs: Jobs
         self.watch: Watch
         self.registry: Registry
@@ -112,7 +114,8 @@ class Server:
         metrics = Metrics()
         self.deliveries = Deliveries(self._store, Seal(self._settings.keys_file), self._settings.deliveries)
         self.follow = Follow(self.deliveries, self.registry.instances.get)
-        self.jobs = Jobs(self.deliveries, self.follow)
+        self.following = Following(self.deliveries, self.registry.instances.get)
+        self.jobs = Jobs(self.deliveries, [self.follow, self.following], personal_days(self._settings))
         self.watch = Watch(self.registry.instances.values(), folder, metrics, self.jobs, lead=self._lead)
         self.dispatch = Dispatch(
             self.registry,
@@ -120,6 +123,7 @@ class Server:
             self.watch,
             metrics,
             self.deliveries,
+            self.following,
             deadline=settings.deadline,
             max_in_flight=settings.max_in_flight,
             max_body=settings.max_body,

@@ -15,41 +15,48 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from sdk.cadence import FOLLOW_AT, next_look
 from sdk.call import Call, serving
 from sdk.errors import InvalidInput, NotFound, Rejected, RelaisError, Text, UpstreamUnavailable, english
 from sdk.files import File
 from sdk.invoke import Arguments, run
 from sdk.spec import Endpoint
 
+from .callbacks import message, told
 from .errors import InProgress, Internal, KeyMismatch, NeedsOperator, OutcomeUnknown, Pending, UnknownEndpoint
 from .journal import log
 from .registry import Instance
 from .sealing import Seal, Unsealable
-from .sent import Sent, delivery_key
+from .sent import Sent, delivery_key, subject_of
 from .settings import DeliveryOptions
-from .store import Store, StoreUnavailable, records
+from .store import Store, StoreUnavailable, followed, outbox, records
+from .store.outbox import Told
 from .store.records import Begun, New
 
 __all__ = ["LONG_READ", "Answered", "Deliveries", "End", "timed_out"]
 
 LONG_READ = 120.0
 """Seconds an attempt goes on after its caller was answered, so that its outcome becomes known."""
+LONGEST_PAUSE = 3600.0
 WRITING = (0.05, 2.0)
 """First and longest pause between two tries to write an outcome that is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The result of an effect: its JSON, or the file it is. `replayed` when it is that of an earlier call."""
+    """The result of an effect: its JSON, or the file it is. `replayed` when it is that of an earlier call, `ticket`
+    when it only says where the result will be.
+    """
 
     json: bytes = b""
     file: File | None = None
     replayed: bool = False
+    ticket: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +70,16 @@ class End:
 
 @dataclass(slots=True)
 class _Attempt:
+    """`left`: its caller was answered without the outcome, or is gone, and is to be told; `owed`: it had none."""
+
+    instance: Instance
+    endpoint: Endpoint
+    begun: Begun
     call: Call
-    running: asyncio.Task[Any]
-    ended: asyncio.Task[End]
+    owed: bool
+    left: bool = False
+    running: asyncio.Task[Any] = field(init=False)
+    ended: asyncio.Task[End] = field(init=False)
 
 
 class Deliveries:
@@ -92,6 +106,8 @@ class Deliveries:
         self._attempts: set[asyncio.Task[Any]] = set()
         self.under_way: set[str] = set()
         """The deliveries this process is sending now."""
+        self.wake: Callable[[str, float], None] = lambda kind, at: None
+        """Told that work of a kind is due at an instant: a hint, which may get lost."""
 
     async def beat(self) -> None:
         """Tells the others that this process lives. Raises `StoreUnavailable`."""
@@ -124,15 +140,20 @@ class Deliveries:
         call: Call,
     ) -> Answered:
         """Carries the request out once, whatever happens, or gives the answer of the first time."""
-        new = self._new(instance, endpoint, sent, body, client, headers, call)
+        defer = endpoint.declaration.deferred
+        new = self._new(instance, endpoint, sent, body, arguments, client, headers, call)
         self._must_be_seen()
         begun: Begun = await self.store.run(
-            lambda connection: records.begin(connection, new, self.node, self.clock(), self.options.lease)
+            lambda connection: records.begin(connection, new, self.node, self.clock(), self.options.lease, defer=defer)
         )
         call.notes["delivery"] = begun.id
         if begun.verdict == "go":
             return await self._carried_out(instance, endpoint, arguments, begun, call)
         call.notes["verdict"] = begun.verdict
+        if begun.verdict == "accepted":
+            self.wake("deliveries", self.clock())
+        if begun.verdict == "accepted" or (defer and begun.verdict in ("replay", "pending", "unknown")):
+            return Answered(ticket(begun.id), replayed=begun.verdict != "accepted", ticket=True)
         if begun.verdict == "replay":
             return self.replayed(instance.where, begun)
         raise _standing(begun)
@@ -143,6 +164,7 @@ class Deliveries:
         endpoint: Endpoint,
         sent: Sent,
         body: Any,
+        arguments: Arguments,
         client: str,
         headers: Mapping[str, str],
         call: Call,
@@ -153,6 +175,9 @@ class Deliveries:
         delivery = records.new_id()
         theirs = body.get(declaration.reference) if declaration.reference and isinstance(body, dict) else None
         packed = sent.packed()
+        follow_after = None
+        if declaration.follow is not None:
+            follow_after = next_look(declaration.follow_at or FOLLOW_AT, 0.0)
         return New(
             id=delivery,
             key=key,
@@ -165,6 +190,8 @@ class Deliveries:
             patience=self._patience(instance, endpoint),
             request_id=call.request_id,
             seal=lambda row: self.seal.seal(packed, instance.where, "request", row),
+            subject=subject_of(instance.where, endpoint, arguments),
+            follow_after=follow_after,
         )
 
     def _patience(self, instance: Instance, endpoint: Endpoint) -> float:
@@ -189,8 +216,10 @@ class Deliveries:
                     attempt.running.cancel()
                     await asyncio.wait({attempt.ended}, timeout=2.0)
                 if not attempt.ended.done():
+                    attempt.left = True
                     raise _unknown(begun, detail="deadline")
         except asyncio.CancelledError:
+            attempt.left = True
             if not attempt.call.effect_sent:
                 attempt.running.cancel()
             raise
@@ -204,31 +233,69 @@ class Deliveries:
 
     async def state(self, delivery: str, client: str) -> dict[str, Any]:
         """Where a delivery of this client stands, with its final answer. Raises `UnknownEndpoint` for any other."""
-        row = await self.store.run(partial(records.find, delivery=delivery))
+
+        def read(connection: Any) -> Any:
+            row = records.find(connection, delivery)
+            return row, followed.of(connection, delivery), outbox.counts(connection, delivery)
+
+        row, follow, messages = await self.store.run(read)
         if row is None or row["client"] != client:
             raise UnknownEndpoint()
         said: dict[str, Any] = {
             "id": row["id"],
             "endpoint": f"{row['instance']}/{row['endpoint'].partition(' ')[2]}",
             "state": row["state"],
-            "final": row["state"] in records.ENDED,
+            "final": row["state"] in records.ENDED and row["next_at"] is None,
             "attempts": row["attempt"],
             "created": instant(row["created"]),
             "updated": instant(row["updated"]),
             "err_class": row["err_class"] or None,
             "upstream_id": row["upstream_id"] or None,
             "data": None,
+            "followed": None if follow is None else self._shown(follow),
+            "callbacks": {name.lower(): count for name, count in messages.items()},
         }
         if row["answer"] is not None and row["state"] in ("DONE", "REFUSED"):
-            try:
-                kept = self.seal.open(row["answer"], row["instance"], "answer", row["id"])
-            except Unsealable as error:
-                raise Internal(detail=f"delivery {delivery}: {error}") from error
+            kept = self.opened(row["answer"], row["instance"], "answer", row["id"])
             if row["state"] == "REFUSED":
                 said |= json.loads(kept)
             elif kept[:1] == b"J":
                 said["data"] = json.loads(kept[1:])
         return said
+
+    def _shown(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """How what was created stands, by the last look that saw a change."""
+        progress = row["progress"]
+        if progress is not None:
+            progress = json.loads(self.opened(progress, row["instance"], "progress", row["delivery"]))
+        return {
+            "id": row["upstream_id"],
+            "status": row["status"] or None,
+            "final": row["final"],
+            "looks": row["looks"],
+            "looked": row["looked"] and instant(row["looked"]),
+            "next": row["next_at"] and instant(row["next_at"]),
+            "updated": instant(row["updated"]),
+            "data": progress,
+        }
+
+    def opened(self, sealed: bytes, instance: str, name: str, row: str) -> bytes:
+        """A value of the journal. Raises `Internal` where it cannot be read any more."""
+        try:
+            return self.seal.open(sealed, instance, name, row)
+        except Unsealable as error:
+            raise Internal(detail=f"delivery {row}: {error}") from error
+
+    def told(
+        self, row: Mapping[str, Any], state: str, *, data: Any = None, error: RelaisError | None = None
+    ) -> Told | None:
+        """The message for the caller of the delivery `row` that is now in `state`; None where it is not an end."""
+        if state in ("RECEIVED", "SENDING", "UNKNOWN"):
+            return None
+        # A person still decides about what is parked, and what is followed goes on.
+        final = state not in records.PARKED and not (state == "DONE" and row["follow_after"] is not None)
+        at = instant(self.clock())
+        return told(self.seal, row["instance"], message(row, at, state=state, final=final, data=data, error=error))
 
     # --- an attempt ---------------------------------------------------------------------------------------------------
 
@@ -240,46 +307,42 @@ class Deliveries:
             call,
             deadline=call.deadline + LONG_READ,
             reference=begun.reference,
+            earlier=begun.earlier,
             repeatable=False,
             guard=self._must_be_seen,
         )
+        attempt = _Attempt(instance, endpoint, begun, own, owed)
 
         async def go_on() -> Any:
             with serving(own):
                 async with asyncio.timeout(own.remaining()):
                     return await run(instance.connector, endpoint, arguments.keywords)
 
-        running = asyncio.create_task(go_on())
-        ended = asyncio.create_task(self._ended(running, instance, endpoint, begun, own, owed))
-        self._attempts.add(ended)
-        ended.add_done_callback(self._attempts.discard)
+        attempt.running = asyncio.create_task(go_on())
+        attempt.ended = asyncio.create_task(self._ended(attempt))
+        self._attempts.add(attempt.ended)
+        attempt.ended.add_done_callback(self._attempts.discard)
         self.under_way.add(begun.id)
-        ended.add_done_callback(lambda _: self.under_way.discard(begun.id))
-        return _Attempt(own, running, ended)
+        attempt.ended.add_done_callback(lambda _: self.under_way.discard(begun.id))
+        return attempt
 
-    async def _ended(
-        self,
-        running: asyncio.Task[Any],
-        instance: Instance,
-        endpoint: Endpoint,
-        begun: Begun,
-        call: Call,
-        owed: bool,
-    ) -> End:
-        await asyncio.wait({running})
-        end, values = self._outcome(running, instance, endpoint, begun, call, owed)
+    async def _ended(self, attempt: _Attempt) -> End:
+        begun = attempt.begun
+        await asyncio.wait({attempt.running})
+        end, values = self._outcome(attempt)
         first, longest = WRITING
+        write = partial(
+            records.finish,
+            delivery=begun.id,
+            attempt=begun.attempt,
+            node=self.node,
+            values=values,
+            told=partial(self._message, attempt, end, values),
+            follow=attempt.endpoint.declaration.follow is not None,
+        )
         while True:
-            write = partial(
-                records.finish,
-                delivery=begun.id,
-                attempt=begun.attempt,
-                node=self.node,
-                now=self.clock(),
-                values=values,
-            )
             try:
-                written = await self.store.run(write)
+                written = await self.store.run(partial(write, now=self.clock()))
                 break
             except StoreUnavailable as error:
                 # The outcome is known: it is kept until it can be written, else the row ends as unknown.
@@ -291,36 +354,45 @@ class Deliveries:
         if not written:
             log.error("fenced", delivery=begun.id, attempt=begun.attempt, state=end.state)
             return End("UNKNOWN", error=_unknown(begun, detail="fenced"))
-        if not owed and call.remaining() < LONG_READ:
+        if attempt.left:
             outcome = "ok" if end.error is None else type(end.error).__name__
-            log.warning("late_outcome", delivery=begun.id, instance=instance.where, outcome=outcome)
+            log.warning("late_outcome", delivery=begun.id, instance=attempt.instance.where, outcome=outcome)
         return end
 
-    def _outcome(
-        self,
-        running: asyncio.Task[Any],
-        instance: Instance,
-        endpoint: Endpoint,
-        begun: Begun,
-        call: Call,
-        owed: bool,
-    ) -> tuple[End, dict[str, Any]]:
+    def _message(self, attempt: _Attempt, end: End, values: Mapping[str, Any]) -> Told | None:
+        """What a caller that did not wait for the end is told; asked in the transaction that writes the end."""
+        begun = attempt.begun
+        if not begun.tells or not (attempt.owed or attempt.left) or values.get("next_at") is not None:
+            return None
+        follow_after = 0.0 if attempt.endpoint.declaration.follow else None
+        row = {
+            "id": begun.id,
+            "instance": attempt.instance.where,
+            "endpoint": named(attempt.endpoint),
+            "follow_after": follow_after,
+        }
+        data = json.loads(end.answer.json) if end.answer is not None and end.answer.json else None
+        return self.told(row, end.state, data=data, error=end.error)
+
+    def _outcome(self, attempt: _Attempt) -> tuple[End, dict[str, Any]]:
         """What the attempt showed, and what to write of it."""
-        place = (instance.where, "answer", begun.id)
+        running, begun, call = attempt.running, attempt.begun, attempt.call
+        where = attempt.instance.where
+        place = (where, "answer", begun.id)
         if running.cancelled():
             error: BaseException | None = timed_out()
         else:
             error = running.exception()
         if error is None:
-            kept, answer, upstream_id = kept_answer(endpoint, running.result())
+            kept, answer, upstream_id = kept_answer(attempt.endpoint, running.result())
             return End("DONE", answer), done(self.seal.seal(kept, *place), kept, upstream_id)
         if isinstance(error, TimeoutError):
             error = timed_out()
         state = classified(error, call)
         if not isinstance(error, RelaisError):
-            log.error("internal", request_id=call.request_id, instance=instance.where, exc_info=error)
+            log.error("internal", request_id=call.request_id, instance=where, exc_info=error)
         told = error if isinstance(error, RelaisError) else Internal()
-        if state == "REFUSED" and begun.unresolved and endpoint.declaration.delivery != "at-least-once":
+        if state == "REFUSED" and begun.unresolved and attempt.endpoint.declaration.delivery != "at-least-once":
             # An earlier attempt may have been executed: this refusal proves nothing about it.
             state = "PARKED"
         values: dict[str, Any] = {"state": state, "err_class": type(told).__name__, "next_at": None}
@@ -333,22 +405,22 @@ class Deliveries:
             return End(state, error=unknown), values
         if state == "PARKED":
             return End(state, error=_standing(replace(begun, verdict="parked"))), values
-        if state == "NOT_SENT" and owed:
-            values["next_at"] = self.clock() + self.options.backoff
+        if state == "NOT_SENT" and attempt.owed:
+            values["next_at"] = self.clock() + self.pause(begun.tries - 1)
         if state == "REFUSED":
             said = {"err_desc": str(told.message), "en": english(told.message), "err_code": told.code}
             values["answer"] = self.seal.seal(json.dumps(said).encode(), *place)
         return End(state, error=told), values
 
+    def pause(self, tries: int) -> float:
+        """Seconds before what was tried `tries` times is tried again."""
+        return min(self.options.backoff * 2.0 ** max(0, tries), LONGEST_PAUSE)
+
     def replayed(self, where: str, begun: Begun) -> Answered:
         """The answer the journal keeps; once erased, only the publisher's number is left of it."""
         if begun.answer is None:
             return Answered(json.dumps({"id": begun.upstream_id}).encode(), replayed=True)
-        try:
-            kept = self.seal.open(begun.answer, where, "answer", begun.id)
-        except Unsealable as error:
-            raise Internal(detail=f"delivery {begun.id}: {error}") from error
-        return replace(unpacked_answer(kept), replayed=True)
+        return replace(unpacked_answer(self.opened(begun.answer, where, "answer", begun.id)), replayed=True)
 
 
 # --- what an outcome is -----------------------------------------------------------------------------------------------
@@ -414,7 +486,14 @@ def timed_out() -> UpstreamUnavailable:
     )
 
 
-def _operation(begun: Begun) -> dict[str, object]:
+def ticket(delivery: str) -> bytes:
+    """What a deferred endpoint answers, the first time and whenever it is called again with the same key."""
+    return json.dumps({"id": delivery, "status_url": f"/deliveries/{delivery}", "state": "RECEIVED"}).encode()
+
+
+def _operation(begun: Begun) -> dict[str, object] | None:
+    if not begun.id:
+        return None  # somebody else's
     return {"operation": begun.id, "status_url": f"/deliveries/{begun.id}"}
 
 
@@ -439,11 +518,26 @@ def _standing(begun: Begun) -> RelaisError:
             return KeyMismatch()
         case "in-progress":
             error: RelaisError = InProgress(retry_after=2.0)
+        case "busy":
+            error = InProgress(_BUSY, retry_after=10.0)
         case "pending":
             error = Pending()
         case "parked":
             error = NeedsOperator()
+        case "held":
+            error = NeedsOperator(_HELD)
         case _:
             return _unknown(begun, detail="same key")
     error.data = _operation(begun)
     return error
+
+
+_BUSY = Text(
+    "Une autre demande est en cours pour le même objet : attendez qu'elle soit terminée.",
+    en="Another request is being processed for the same subject: wait until it has ended.",
+)
+_HELD = Text(
+    "Une autre demande, pour le même objet, attend une vérification de l'exploitant de la passerelle ; "
+    "rien n'a été transmis.",
+    en="Another request for the same subject waits for the gateway's operator to check; nothing was sent.",
+)

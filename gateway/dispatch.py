@@ -26,6 +26,7 @@ from .bodies import business_query
 from .cache import Cache, cache_key
 from .deliveries import Deliveries, timed_out
 from .errors import Forbidden, Internal, MethodNotAllowed, UnknownEndpoint
+from .following import Following
 from .health import Watch
 from .inbound import prefers_english, read_body, safe_url, split_path
 from .journal import log
@@ -64,6 +65,7 @@ class Dispatch:
         watch: Watch,
         metrics: Metrics,
         deliveries: Deliveries,
+        following: Following,
         *,
         deadline: float = 25.0,
         max_in_flight: int = 2000,
@@ -74,6 +76,7 @@ class Dispatch:
         self._watch = watch
         self._metrics = metrics
         self._deliveries = deliveries
+        self._following = following
         self._cache = Cache()
         self._deadline = deadline
         self._max_in_flight = max_in_flight
@@ -148,7 +151,10 @@ class Dispatch:
             answered = await self._deliveries.submit(
                 instance, endpoint, sent, body, arguments, client=trace.client, headers=request.headers, call=call
             )
-            response = self._answered(endpoint, answered.json if answered.file is None else answered.file)
+            if answered.ticket:
+                response = _plain(answered.json)
+            else:
+                response = self._answered(endpoint, answered.json if answered.file is None else answered.file)
             if answered.replayed:
                 response.headers[REPLAYED] = "true"
             return response
@@ -205,6 +211,9 @@ class Dispatch:
             if endpoint.result.contract == "file" and error.file_status is not None:
                 raise _AsFile(error) from error
             raise
+        if endpoint.declaration.looks is not None:
+            trace.notes["triggered"] = await self._following.trigger(instance, endpoint, value)
+            value = None
         value, left_out = narrowed(endpoint, value, arguments)
         if left_out:
             trace.notes["duplicate_ids"] = left_out
@@ -325,8 +334,9 @@ def _file(value: File) -> web.Response:
     )
 
 
-def _plain(data: Mapping[str, Any]) -> web.Response:
-    return web.Response(body=envelope.success(envelope.to_data(data)), content_type=envelope.CONTENT_TYPE)
+def _plain(data: Mapping[str, Any] | bytes) -> web.Response:
+    said = data if isinstance(data, bytes) else envelope.to_data(data)
+    return web.Response(body=envelope.success(said), content_type=envelope.CONTENT_TYPE)
 
 
 def _peer(request: web.BaseRequest) -> str:

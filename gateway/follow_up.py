@@ -6,74 +6,48 @@ A look at a delivery is harmless, whoever takes it and however often: the journa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
 from sdk.call import new_call, serving
-from sdk.errors import RelaisError
+from sdk.errors import RelaisError, Text
 from sdk.invoke import Arguments
 from sdk.spec import Endpoint
 
 from .deliveries import LONG_READ, Deliveries, done, kept_answer, named
+from .errors import NeedsOperator
 from .journal import log
+from .looking import EACH, Look
 from .registry import Instance
 from .sealing import Unsealable
 from .sent import Sent
-from .store import StoreUnavailable, records
+from .store import records
+from .store.outbox import Told
 from .store.records import AGAIN_AT_ONCE, Begun
 
 __all__ = ["Follow"]
 
 SEARCH_BUDGET = 25.0
 """Seconds one search at the publisher may take."""
-AT_ONCE = 4
-"""Deliveries followed at the same time by one process: callers come first."""
 
 
-class Follow:
+class Follow(Look):
     """The follow-up of this process. `find` gives the instance `connector/instance` where it is configured."""
 
     def __init__(self, deliveries: Deliveries, find: Callable[[str], Instance | None]) -> None:
+        super().__init__("deliveries", deliveries.store, self._due, self._end)
         self._deliveries = deliveries
         self._find = find
-        self._looking: set[asyncio.Task[None]] = set()
 
-    async def look(self) -> int:
-        """Takes over from dead processes and looks at what is due; how many. Returns before the looks have ended."""
-        journal = self._deliveries
-        free = AT_ONCE - len(self._looking)
-        if free <= 0:
-            return 0
-
-        under_way = frozenset(journal.under_way)
-
-        def due(connection: Any) -> Any:
-            now = journal.clock()
-            taken = records.take_over(connection, now, journal.options.lease, journal.node, under_way)
-            return taken, records.claim(connection, now, LONG_READ + SEARCH_BUDGET, free)
-
-        taken, rows = await journal.store.run(due)
+    def _due(self, connection: Any, most: int, busy: Collection[str]) -> Any:
+        """Takes over from dead processes, then claims what is due."""
+        journal, now = self._deliveries, self._deliveries.clock()
+        taken = records.take_over(connection, now, journal.options.lease, journal.node, frozenset(journal.under_way))
         if taken:
             log.warning("taken_over", deliveries=taken)
-        for row in rows:
-            task = asyncio.create_task(self._one(dict(row)))
-            self._looking.add(task)
-            task.add_done_callback(self._looking.discard)
-        return len(rows)
-
-    async def settled(self) -> None:
-        """Waits for the looks under way."""
-        while self._looking:
-            await asyncio.wait(set(self._looking))
-
-    async def _one(self, row: dict[str, Any]) -> None:
-        try:
-            await self._end(row)
-        except StoreUnavailable as error:
-            log.error("follow_up_failed", delivery=row["id"], detail=error.detail)
-        except Exception as error:
-            log.error("follow_up_failed", delivery=row["id"], exc_info=error)
+        return records.claim(connection, now, LONG_READ + SEARCH_BUDGET, most, EACH, busy)
 
     async def _end(self, row: dict[str, Any]) -> None:
         instance = self._find(row["instance"])
@@ -107,12 +81,13 @@ class Follow:
         matches = found if isinstance(found, list) else [] if found is None else [found]
         if len(matches) > 1:
             log.error("duplicated", delivery=row["id"], instance=row["instance"], matches=len(matches))
-            await self._step(row, {"state": "DUPLICATED", "next_at": None, "updated": journal.clock()})
+            await self._stop(row, "DUPLICATED", error=NeedsOperator())
         elif matches:
             value = endpoint.result.adapter.validate_python(matches[0])
-            kept, _, number = kept_answer(endpoint, value)
+            kept, answer, number = kept_answer(endpoint, value)
             sealed = journal.seal.seal(kept, row["instance"], "answer", row["id"])
-            await self._step(row, {**done(sealed, kept, number), "updated": journal.clock()})
+            data = json.loads(answer.json) if answer.json else None
+            await self._stop(row, "DONE", done(sealed, kept, number), data=data)
         elif began < (row["quarantine"] or 0.0):
             pause = min(row["quarantine"] - began, max(1.0, row["patience"] / 10))
             await self._step(row, {"next_at": began + pause})
@@ -136,9 +111,24 @@ class Follow:
             return
         again = records.resend(journal.clock(), journal.node, row["attempt"], unresolved=unresolved)
         again["tries"] = row["tries"] + 1
-        if not await self._step(row, again):
+
+        def go(connection: Any) -> tuple[str, ...] | None:
+            mine = records.step(connection, row["id"], row["state"], row["attempt"], again)
+            return records.earlier(connection, row["subject"]) if mine else None
+
+        earlier = await journal.store.run(go)
+        if earlier is None:
             return  # its caller came back first
-        begun = Begun("go", row["id"], row["attempt"] + 1, row["reference"], unresolved)
+        begun = Begun(
+            "go",
+            row["id"],
+            row["attempt"] + 1,
+            row["reference"],
+            unresolved,
+            earlier=earlier,
+            tells=row["caller"] is not None,
+            tries=again["tries"],
+        )
         attempt = journal.start(instance, endpoint, arguments, begun, new_call(0.0), owed=True)
         end = await attempt.ended
         log.info("followed", delivery=row["id"], instance=row["instance"], state=end.state, attempt=begun.attempt)
@@ -148,13 +138,30 @@ class Follow:
         if row["tries"] + 1 >= journal.options.tries:
             await self._park(row, reason)
             return
-        pause = min(journal.options.backoff * 2 ** row["tries"], 3600.0)
+        pause = journal.pause(row["tries"])
         await self._step(row, {"next_at": journal.clock() + pause, "tries": row["tries"] + 1})
 
     async def _park(self, row: dict[str, Any], reason: str) -> None:
         log.warning("parked", delivery=row["id"], instance=row["instance"], reason=reason)
-        await self._step(row, {"state": "PARKED", "next_at": None, "updated": self._deliveries.clock()})
+        await self._stop(row, "PARKED", error=NeedsOperator(None if row["state"] == "UNKNOWN" else _NOT_SENT))
 
-    async def _step(self, row: dict[str, Any], values: dict[str, Any]) -> bool:
-        step = partial(records.step, delivery=row["id"], state=row["state"], attempt=row["attempt"], values=values)
+    async def _stop(
+        self, row: dict[str, Any], state: str, values: Any = None, *, data: Any = None, error: RelaisError | None = None
+    ) -> None:
+        """Writes an end, and tells the caller that waits for it."""
+        journal = self._deliveries
+        ended = {"state": state, "next_at": None, "updated": journal.clock(), **(values or {})}
+        told = journal.told(row, state, data=data, error=error) if row["caller"] is not None else None
+        await self._step(row, ended, told)
+
+    async def _step(self, row: dict[str, Any], values: dict[str, Any], told: Told | None = None) -> bool:
+        step = partial(
+            records.step, delivery=row["id"], state=row["state"], attempt=row["attempt"], values=values, told=told
+        )
         return await self._deliveries.store.run(step)
+
+
+_NOT_SENT = Text(
+    "La demande n'a pas pu être transmise malgré plusieurs essais : l'exploitant de la passerelle doit décider.",
+    en="The request could not be passed on in spite of several tries: the gateway's operator must decide.",
+)

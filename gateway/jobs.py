@@ -7,13 +7,15 @@ loses and doubles nothing. This engine is a loop in each process over the store'
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from .deliveries import Deliveries
-from .follow_up import Follow
 from .journal import log
-from .store import StoreUnavailable, records
+from .looking import Look
+from .store import StoreUnavailable, followed, records
+from .store.records import Retention
 
 __all__ = ["Jobs"]
 
@@ -22,17 +24,19 @@ PURGE_EVERY = 3600.0
 
 
 class Jobs:
-    """The loops of this process."""
+    """The loops of this process over `looks`, the kinds of work. `personal` is instance → days, where it differs."""
 
     def __init__(
         self,
         deliveries: Deliveries,
-        follow: Follow,
+        looks: Sequence[Look],
+        personal: Mapping[str, float] | None = None,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._deliveries = deliveries
-        self._follow = follow
+        self._looks = tuple(looks)
+        self._personal = dict(personal or {})
         self._sleep = sleep
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -41,7 +45,8 @@ class Jobs:
         await self._deliveries.beat()
         options = self._deliveries.options
         self._tasks.append(asyncio.create_task(self._keep(self._deliveries.beat, options.lease / 4)))
-        self._tasks.append(asyncio.create_task(self._keep(self._follow.look, LOOK_EVERY)))
+        for kind in self._looks:
+            self._tasks.append(asyncio.create_task(self._keep(kind.look, LOOK_EVERY)))
         self.every("purge", PURGE_EVERY, self._purge)
 
     def every(
@@ -59,7 +64,8 @@ class Jobs:
 
     async def settled(self) -> None:
         """Waits for what is under way."""
-        await self._follow.settled()
+        for kind in self._looks:
+            await kind.settled()
 
     async def turn(self, name: str, interval: float, *, at_start: bool = False) -> float:
         """0 when the schedule `name` is this process's to run now, else the seconds to wait."""
@@ -95,11 +101,18 @@ class Jobs:
             await self._sleep(pause)
 
     async def _purge(self) -> None:
-        options = self._deliveries.options
-        now = self._deliveries.clock()
-        day = 86_400.0
-        erased, forgotten = await self._deliveries.store.run(
-            lambda connection: records.purge(connection, now, options.personal_days * day, options.kept_days * day)
+        options, now, day = self._deliveries.options, self._deliveries.clock(), 86_400.0
+        keep = Retention(
+            options.personal_days * day,
+            options.kept_days * day,
+            options.subject_days * day,
+            {instance: days * day for instance, days in self._personal.items()},
         )
+
+        def work(connection: Any) -> tuple[int, int]:
+            followed.follow(connection, now)
+            return records.purge(connection, now, keep)
+
+        erased, forgotten = await self._deliveries.store.run(work)
         if erased or forgotten:
             log.info("purged", erased=erased, forgotten=forgotten)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import StatementError
 from .errors import Internal
 from .signature import WINDOW
 from .store import Store, StoreUnavailable, nonces
-from .store.records import insert
+from .store.statements import insert
 
 __all__ = ["Nonces"]
 

@@ -15,7 +15,7 @@ from sdk.spec import Endpoint
 from .bodies import decode_body
 from .errors import BadKey, KeyRequired
 
-__all__ = ["Sent", "delivery_key"]
+__all__ = ["Sent", "delivery_key", "subject_of"]
 
 MAX_KEY = 255
 
@@ -92,3 +92,14 @@ def delivery_key(headers: Mapping[str, str], endpoint: Endpoint, body: Any, fing
             )
         )
     return None
+
+
+def subject_of(where: str, endpoint: Endpoint, arguments: Arguments) -> str:
+    """The digest of what the effect is about, by the endpoint's `subject`; empty where nothing says it."""
+    declared = endpoint.declaration.subject
+    given = {parameter.name: arguments.keywords.get(parameter.argument) for parameter in endpoint.parameters}
+    body = arguments.keywords.get(endpoint.body_argument or "")
+    values = [given[name] if name in given else getattr(body, name, None) for name in declared]
+    if all(value in (None, "") for value in values):
+        return ""
+    return hashlib.sha256(json.dumps([where, endpoint.path, values], default=str).encode()).hexdigest()

@@ -40,6 +40,7 @@ __all__ = [
     "Raw",
     "Right",
     "load",
+    "personal_days",
     "validate_settings",
 ]
 
@@ -191,6 +192,9 @@ class DeliveryOptions(Model):
     tries: int = Field(default=20, ge=1, description="Follow-ups before a person is asked")
     personal_days: float = Field(default=7.0, ge=0, description="Requests and answers are erased so long after the end")
     kept_days: float = Field(default=30.0, ge=1, description="Keys and references are forgotten so long after the end")
+    subject_days: float = Field(
+        default=400.0, ge=1, description="What was made for a subject (a debt) counts for the next request so long"
+    )
 
 
 class EgressOptions(Model):
@@ -259,6 +263,7 @@ class InstanceSettings(Model):
     settings: RawTable = Field(default_factory=lambda: Raw({}, NOWHERE, ()))
     http: RawTable = Field(default_factory=lambda: Raw({}, NOWHERE, ()))
     availability_every: float = Field(default=300.0, ge=10, description="Seconds between two availability checks")
+    personal_days: float | None = Field(default=None, ge=0, description="Instead of that of [deliveries], here")
 
     def told(self, fault: str) -> Text:
         """`relais.toml, line 14, instances.payfip.demo: …`, for a fault found later."""
@@ -291,6 +296,15 @@ class GatewaySettings(Model):
         for connector, instances in self.instances.items():
             for name, instance in instances.items():
                 yield f"{connector}/{name}", instance
+
+
+def personal_days(settings: GatewaySettings) -> dict[str, float]:
+    """The instances whose requests and answers are kept for a time of their own, in days."""
+    return {
+        name: instance.personal_days
+        for name, instance in settings.every_instance()
+        if instance.personal_days is not None
+    }
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

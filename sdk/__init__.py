@@ -2,6 +2,7 @@
 
 from . import xml
 from .auth import api_key, basic, bearer, oauth2_client_credentials
+from .cadence import DAY, HOUR, MINUTE
 from .call import current_call
 from .errors import (
     InvalidInput,
@@ -38,10 +39,7 @@ from .model import (
 from .rest import Rest
 from .soap import NIL, Soap, SoapFault, UsernameToken
 from .spec import (
-    DAY,
-    HOUR,
     MEGABYTE,
-    MINUTE,
     Connector,
     DeclarationError,
     ErrorCode,

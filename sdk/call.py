@@ -24,7 +24,9 @@ class Call:
     nothing else. `effect_sent` becomes True once a request with an effect may have reached the publisher without a
     clear answer since: from then on a failure is an unknown outcome, not a failure. `reference` is our short name for
     what an effect creates: written into a field the publisher can be searched by, it is what `find` gets back. `guard`
-    is asked before each effect and raises when it may not leave any more; `effects` counts those it let go.
+    is asked before each effect and raises when it may not leave any more; `effects` counts those it let go. `earlier`
+    are the publisher's ids made before for the same subject (`@create(subject=…)`) and not known to have ended without
+    effect, oldest first.
     """
 
     request_id: str
@@ -34,6 +36,7 @@ class Call:
     effect_sent: bool = False
     reference: str = ""
     effects: int = 0
+    earlier: tuple[str, ...] = ()
     guard: Callable[[], None] | None = None
     exchanges: int = 0
     upstream_seconds: float = 0.0

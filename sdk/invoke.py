@@ -17,6 +17,8 @@ from .messages import Received
 from .model import faults, invalid_input
 from .spec import Connector, Endpoint
 
+_IDS = pydantic.TypeAdapter(list[str])
+
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
@@ -79,9 +81,14 @@ def with_received(endpoint: Endpoint, arguments: Arguments, received: Received) 
 
 
 async def run(connector: Connector[Any], endpoint: Endpoint, keywords: Mapping[str, Any]) -> Any:
-    """Calls the method and holds its result to the declared type; a broken promise is `UpstreamInvalid`."""
+    """Calls the method and holds its result to the declared type; a broken promise is `UpstreamInvalid`.
+
+    A callback that `looks` gives the list of the publisher's ids to look at.
+    """
     try:
         value = await endpoint.function(connector, **keywords)
+        if endpoint.declaration.looks is not None:
+            return _IDS.validate_python([value] if isinstance(value, str) else value or [])
         return endpoint.result.adapter.validate_python(value)
     except pydantic.ValidationError as error:
         names = "; ".join(f"{name} {english(sentences[0])}" for name, sentences in faults(error).items())

@@ -197,12 +197,17 @@ class Receipt(Model):
 
 
 class Progress(Model):
-    """Where a request stands. `status` is the publisher's own word, untouched; polling may stop once `final`."""
+    """Where a request stands. `status` is the publisher's own word, untouched; polling may stop once `final`.
+
+    `void` tells that it ended without any effect (a payment that was abandoned): another may be made for the same
+    subject.
+    """
 
     id: str = Field(min_length=1)
     status: str = Field(description="The publisher's status, untouched")
     text: str = Field(default="", description="The status in words, for the citizen")
     final: bool = Field(description="Nothing more will happen")
+    void: bool = Field(default=False, description="It ended without any effect", exclude_if=lambda v: not v)
     updated: datetime | None = Field(default=None, exclude_if=lambda v: v is None)
 
 

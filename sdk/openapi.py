@@ -174,7 +174,8 @@ def _operation(
         "parameters": list(_parameters(endpoint, arguments)),
         "responses": _responses(endpoint, result, definitions),
     }
-    if text := "\n\n".join(part for part in (endpoint.description, _errors_text(endpoint), endpoint.english) if part):
+    parts = (endpoint.description, _lasting_text(endpoint), _errors_text(endpoint), endpoint.english)
+    if text := "\n\n".join(part for part in parts if part):
         operation["description"] = text
     if body is not None:
         media = {"schema": body, "example": example(body, definitions)}
@@ -209,31 +210,31 @@ def _parameters(endpoint: Endpoint, arguments: Mapping[str, Any]) -> Sequence[di
     return listed
 
 
-def _responses(endpoint: Endpoint, result: JsonSchemaValue, definitions: Mapping[str, Any]) -> dict[str, Any]:
-    if endpoint.result.contract == "file":
-        content: dict[str, Any] = {"application/octet-stream": _BINARY}
+def _content(endpoint: Endpoint, result: JsonSchemaValue, definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """What a favourable answer holds."""
+    if endpoint.declaration.deferred:
+        result, contract = _TICKET, "data"
+    elif endpoint.result.contract == "file":
+        return {"application/octet-stream": _BINARY}
     else:
-        match endpoint.result.contract:
-            case "places":
-                schema: dict[str, Any] = result
-            case "map":
-                schema = {"allOf": [result, {"properties": {"err": {"const": 0}}, "required": ["err"]}]}
-            case _:
-                data = {"type": "null"} if endpoint.result.annotation is None else result
-                schema = {
-                    "type": "object",
-                    "properties": {"err": {"const": 0}, "data": data},
-                    "required": ["err", "data"],
-                }
-        shown = example(result, definitions) if result.get("type") != "null" else None
-        match endpoint.result.contract:
-            case "places":
-                value = shown
-            case "map":
-                value = {"err": 0, **(shown or {})}
-            case _:
-                value = {"err": 0, "data": shown}
-        content = {"application/json": {"schema": schema, "example": value}}
+        contract = endpoint.result.contract
+    shown = example(result, definitions) if result.get("type") != "null" else None
+    match contract:
+        case "places":
+            schema, value = result, shown
+        case "map":
+            schema = {"allOf": [result, {"properties": {"err": {"const": 0}}, "required": ["err"]}]}
+            value = {"err": 0, **(shown or {})}
+        case _:
+            data = {"type": "null"} if endpoint.result.annotation is None else result
+            schema = {"type": "object", "properties": {"err": {"const": 0}, "data": data}, "required": ["err", "data"]}
+            value = {"err": 0, "data": shown}
+    return {"application/json": {"schema": schema, "example": value}}
+
+
+def _responses(endpoint: Endpoint, result: JsonSchemaValue, definitions: Mapping[str, Any]) -> dict[str, Any]:
+    content = _content(endpoint, result, definitions)
+    as_file = endpoint.result.contract == "file" and not endpoint.declaration.deferred
     failure = {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}}
     responses: dict[str, Any] = {
         "200": {"description": "Réponse ; `err` dit si elle est favorable", "content": content}
@@ -244,10 +245,10 @@ def _responses(endpoint: Endpoint, result: JsonSchemaValue, definitions: Mapping
     ]
     always: list[type[RelaisError]] = [InvalidInput, Misconfigured, UpstreamInvalid, UpstreamUnavailable]
     for error in dict.fromkeys([*always, *declared]):
-        status = error.file_status if endpoint.result.contract == "file" and error.file_status else error.status
+        status = error.file_status if as_file and error.file_status else error.status
         if status != 200:
             statuses.setdefault(status, []).append(error.__name__)
-    if endpoint.result.contract == "file":
+    if as_file:
         statuses.setdefault(NotFound.file_status or 404, []).append(NotFound.__name__)
     if endpoint.kind != "callback":
         statuses |= {401: ["Unauthenticated"], 403: ["Forbidden"]}
@@ -264,6 +265,21 @@ def _errors_text(endpoint: Endpoint) -> str:
     return "\n".join(f"- `{e.code}` ({e.error.__name__}) : {e.meaning}" for e in codes)
 
 
+def _lasting_text(endpoint: Endpoint) -> str:
+    """What goes on after the answer, in words."""
+    declaration, said = endpoint.declaration, []
+    if declaration.deferred:
+        said.append(
+            "Différé : la réponse est un ticket, rendu aussitôt. La passerelle transmet la demande d'elle-même ; la "
+            "réponse finale se lit à l'adresse `status_url`, et l'appelant en est prévenu s'il le demande."
+        )
+    if declaration.subject:
+        said.append(f"Une seule demande à la fois pour les mêmes {', '.join(f'`{n}`' for n in declaration.subject)}.")
+    if declaration.follow:
+        said.append("Suivi : chaque changement d'état est constaté par la passerelle, qui en prévient l'appelant.")
+    return " ".join(said)
+
+
 _TEXT = {"type": "string"}
 _KEY = {
     "name": "Idempotency-Key",
@@ -271,6 +287,16 @@ _KEY = {
     "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     "description": "Clé de cette demande : la même clé rend la même réponse, sans rien créer deux fois",
+}
+_TICKET: dict[str, Any] = {
+    "type": "object",
+    "required": ["id", "status_url", "state"],
+    "properties": {
+        "id": {"type": "string", "description": "Identifiant de la livraison, chez la passerelle"},
+        "status_url": {"type": "string", "description": "Où lire l'état et la réponse finale"},
+        "state": {"const": "RECEIVED"},
+    },
+    "examples": [{"id": "k3v6q2m4x7t5p2aa", "status_url": "/deliveries/k3v6q2m4x7t5p2aa", "state": "RECEIVED"}],
 }
 _SUPPLIED = {
     "q": Text("Mots cherchés, sans accents ni casse", en="Words searched, accent- and case-blind"),

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Ty
 import pydantic
 from pydantic import TypeAdapter
 
+from .cadence import Cadence, ascending
 from .errors import RelaisError
 from .messages import Received
 from .model import Choice, FeatureCollection, File, Geocoded, Hit, Invoice, Model, Progress
@@ -29,14 +30,14 @@ from .model import Choice, FeatureCollection, File, Geocoded, Hit, Invoice, Mode
 if TYPE_CHECKING:
     from .http import Http
 
-MINUTE = 60.0
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
 MEGABYTE = 1024 * 1024
 
 Delivery = Literal["idempotent", "reconcilable", "at-most-once", "at-least-once"]
 Kind = Literal["read", "create", "update", "callback"]
 Contract = Literal["choices", "hits", "map", "progress", "file", "invoice", "invoices", "places", "receipt", "data"]
+
+Absent = Literal["later", "void"]
+"""What `NotFound` of a followed object means: nothing yet, or that it ended without any effect."""
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 S = TypeVar("S", bound=Model)
@@ -83,6 +84,12 @@ class Declaration:
     unique_forms: bool = True
     errors: Sequence[type[RelaisError] | ErrorCode] = ()
     max_body: int = MEGABYTE
+    deferred: bool = False
+    follow: str | None = None
+    follow_at: Cadence = ()
+    absent: Absent = "later"
+    subject: tuple[str, ...] = ()
+    looks: str | None = None
     interval: float = 0.0
     at_start: bool = False
 
@@ -233,6 +240,11 @@ def create(
     method: str = "POST",
     errors: Sequence[type[RelaisError] | ErrorCode] = (),
     max_body: int = MEGABYTE,
+    deferred: bool = False,
+    follow: str | None = None,
+    follow_at: Cadence = (),
+    absent: Absent = "later",
+    subject: Sequence[str] = (),
 ) -> Callable[[F], F]:
     """An endpoint that creates something upstream. `delivery` is mandatory:
 
@@ -244,6 +256,16 @@ def create(
     `key` names the body fields that together tell two requests apart (tracking number, workflow step): the delivery's
     key when the caller sends no `Idempotency-Key`. Failing that, an equal body from the same form of a workflow engine
     (`Publik-Caller-URL`) is the same request, unless `unique_forms=False`.
+
+    `deferred`: the caller gets a ticket at once, and the gateway carries the request out by itself; the final answer is
+    read at `/deliveries/{id}` and told to the caller. `follow` names the `@get` method (one placeholder, the created
+    id; it answers a `Progress`) by which the gateway follows what was created until `final`, at the ages `follow_at`
+    (payments' by default: 2, 5, 15, 30, 60 minutes, hourly to 7 days, daily to 1 year); each change of status is told
+    to the caller. `absent` says what its `NotFound` means: `"later"` nothing yet, `"void"` it ended without effect.
+
+    `subject` names the body fields (or parameters) that say what the effect is about, a debt for instance: one
+    delivery of a subject is under way at a time, and the method finds in `current_call().earlier` the ids made before,
+    oldest first: it looks them up, then refuses, gives one of them again, or goes on.
     """
     if callable(path):  # written without parentheses: refused with the class, since `delivery` is missing
         return _mark(Declaration("create", None, method))(path)
@@ -260,6 +282,11 @@ def create(
             unique_forms=unique_forms,
             errors=errors,
             max_body=max_body,
+            deferred=deferred,
+            follow=follow,
+            follow_at=tuple(follow_at),
+            absent=absent,
+            subject=tuple(subject),
         )
     )
 
@@ -299,15 +326,21 @@ def update(
 @typing.overload
 def callback(path: F, /) -> F: ...
 @typing.overload
-def callback(path: str | None = None, /, *, method: str = "POST", max_body: int = ...) -> Callable[[F], F]: ...
-def callback(path: Any = None, /, *, method: str = "POST", max_body: int = MEGABYTE) -> Any:
+def callback(
+    path: str | None = None, /, *, method: str = "POST", max_body: int = ..., looks: str | None = None
+) -> Callable[[F], F]: ...
+def callback(path: Any = None, /, *, method: str = "POST", max_body: int = MEGABYTE, looks: str | None = None) -> Any:
     """An endpoint the publisher calls, without a caller's account: the method must itself verify what it is told.
 
     It takes a model (form or JSON), or a parameter of type `Received`: headers and raw body, to check a signature.
+
+    `looks` names the `@create` method whose followed objects it tells about: the method then returns the publisher's
+    id to look at now (or several, or None), and the gateway looks by itself. A trigger only: nothing that was told is
+    believed, an unknown id changes nothing, and the publisher is answered at once.
     """
     if callable(path):
         return _mark(Declaration("callback", None, method))(path)
-    return _mark(Declaration("callback", path, method, max_body=max_body))
+    return _mark(Declaration("callback", path, method, max_body=max_body, looks=looks))
 
 
 def every(interval: float, /, *, at_start: bool = False) -> Callable[[F], F]:
@@ -425,6 +458,8 @@ def _read_class(cls: type[Connector[Any]], names: Mapping[str, Any]) -> None:
         else:
             endpoints.append(_read_endpoint(cls, attribute, function, declaration, names))
     _refuse_twins(where, endpoints)
+    for endpoint in endpoints:
+        _check_follow(where, endpoint, endpoints)
     cls.endpoints = tuple(endpoints)
     cls.schedules = tuple(schedules)
 
@@ -439,6 +474,42 @@ def _refuse_twins(where: str, endpoints: Sequence[Endpoint]) -> None:
                 f"{endpoint.method} {endpoint.path}: give one of them another path."
             )
         seen[shape] = endpoint
+
+
+def _check_follow(where: str, endpoint: Endpoint, endpoints: Sequence[Endpoint]) -> None:
+    """What one endpoint says of another must be there and fit."""
+    declaration, where = endpoint.declaration, f"{where}.{endpoint.attribute}"
+    named = {other.attribute: other for other in endpoints}
+    if (declaration.follow or declaration.subject) and endpoint.result.contract != "receipt":
+        raise DeclarationError(f"{where} is followed or has a subject: return a Receipt, or a model with an id.")
+    if declaration.follow is not None:
+        look = named.get(declaration.follow)
+        if look is None or look.kind != "read" or look.result.contract != "progress" or not _by_id(look):
+            raise DeclarationError(
+                f"{where}: follow={declaration.follow!r} must name a @get method of the class that answers a Progress, "
+                "with one placeholder in its path for the created id and nothing else that is required: "
+                '@get("payments/{id}").'
+            )
+    elif declaration.follow_at or declaration.absent != "later":
+        raise DeclarationError(f'{where}: follow_at= and absent= go with follow="…": name the method that looks.')
+    if not ascending(declaration.follow_at):
+        raise DeclarationError(
+            f"{where}: follow_at= lists ages in seconds, ascending, or (every, until): (2 * MINUTE, (HOUR, 7 * DAY))."
+        )
+    if declaration.absent not in get_args(Absent):
+        raise DeclarationError(f"{where}: absent={declaration.absent!r} is not one of {', '.join(get_args(Absent))}.")
+    if declaration.looks is not None:
+        made = named.get(declaration.looks)
+        if made is None or made.declaration.follow is None:
+            raise DeclarationError(
+                f"{where}: looks={declaration.looks!r} must name a @create method of the class that has follow=…."
+            )
+
+
+def _by_id(look: Endpoint) -> bool:
+    """Whether the created id is all that the endpoint needs."""
+    needed = [parameter for parameter in look.parameters if parameter.required or parameter.place == "path"]
+    return len(needed) == 1 and needed[0].place == "path"
 
 
 def _read_endpoint(
@@ -457,10 +528,16 @@ def _read_endpoint(
         raise DeclarationError(f"{where}: method={method!r} is not one of {', '.join(_METHODS[kind])} here.")
     _check_delivery(cls, where, kind, declaration)
     hints = _hints(where, function, names)
-    result = _result(where, kind, hints.get("return", inspect.Parameter.empty))
+    returned = hints.get("return", inspect.Parameter.empty)
+    if declaration.looks is not None:
+        if returned not in _IDS:
+            raise DeclarationError(f"{where} has looks=…: write -> str | None or -> list[str], the ids to look at now.")
+        returned = type(None)
+    result = _result(where, kind, returned)
     placeholders = {s[1:-1] for s in segments if s.startswith("{")}
     fields: dict[str, Any] = {}
     parameters: list[Parameter] = []
+    subjects: set[str] = set()
     open_parameters = body = body_argument = received = None
     body_required = False
     for argument in list(inspect.signature(function).parameters.values())[1:]:
@@ -488,6 +565,7 @@ def _read_endpoint(
             if body_argument is not None:
                 raise DeclarationError(f"{where}: one body per endpoint; {body_argument} and {argument.name} are two.")
             body, body_argument, body_required = TypeAdapter(hint), argument.name, required
+            subjects |= _body_fields(hint)
             continue
         many = _simple(where, argument.name, hint)
         place: Literal["path", "query"] = "path" if wire in placeholders else "query"
@@ -496,6 +574,8 @@ def _read_endpoint(
         # An alias, since a parameter may bear the name of one of pydantic's own attributes (`json`, `copy`).
         fields[f"p_{wire}"] = (hint, pydantic.Field(default, alias=wire))
         parameters.append(Parameter(wire, argument.name, place, many, required))
+    if unknown := set(declaration.subject) - subjects - {parameter.name for parameter in parameters}:
+        raise DeclarationError(f"{where}: subject={min(unknown)!r} names no field of the body and no parameter.")
     if placeholders:
         raise DeclarationError(f"{where}: the path names {{{min(placeholders)}}} but the method has no such parameter.")
     arguments = pydantic.create_model(
@@ -583,6 +663,15 @@ def _is_body(hint: Any) -> bool:
     if get_origin(hint) is list:
         return _is_body(get_args(hint)[0])
     return isinstance(hint, type) and issubclass(hint, pydantic.BaseModel)
+
+
+_IDS: tuple[Any, ...] = (str, str | None, list[str], list[str] | None, str | list[str], str | list[str] | None)
+
+
+def _body_fields(hint: Any) -> set[str]:
+    """The names of a body's fields, where it is one model."""
+    hint = _bare(hint)
+    return set(hint.model_fields) if isinstance(hint, type) and issubclass(hint, pydantic.BaseModel) else set()
 
 
 _SIMPLE = (str, int, float, bool, Decimal, dt.date, dt.datetime, dt.time)

@@ -18,20 +18,28 @@ import base64
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, false, func, or_, select, update
+from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, false, func, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from . import followed, statements
+from .outbox import Told, tell
+from .statements import insert
 from .tables import audit, deliveries, nodes, schedules
+from .tables import callbacks as outbox
+from .tables import followed as follows
 
 __all__ = ["ENDED", "Begun", "New", "State", "beat", "begin", "claim", "finish", "insert", "leave", "new_id", "turn"]
 
 State = Literal["RECEIVED", "SENDING", "DONE", "REFUSED", "NOT_SENT", "UNKNOWN", "PARKED", "DUPLICATED"]
 ENDED: tuple[State, ...] = ("DONE", "REFUSED", "NOT_SENT", "PARKED", "DUPLICATED")
+UNDER_WAY: tuple[State, ...] = ("RECEIVED", "SENDING", "UNKNOWN")
+PARKED: tuple[State, ...] = ("PARKED", "DUPLICATED")
+"""The states that wait for a person."""
 AGAIN_AT_ONCE = ("idempotent", "at-least-once")
 """The classes whose unknown outcome may be driven again without waiting."""
 
@@ -55,11 +63,6 @@ _END = _STEP.where(table.owner == bindparam("of_owner"))
 def new_id() -> str:
     """A short name for a delivery: 16 lower-case letters and digits, fit for any publisher's comment field."""
     return base64.b32encode(secrets.token_bytes(10)).decode().lower()
-
-
-def insert(connection: Connection, into: Any) -> Any:
-    """INSERT with `on_conflict_do_nothing`, in the database's dialect."""
-    return (sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert)(into)
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
@@ -111,7 +114,10 @@ def _unknown(now: float, patience: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """A delivery that may be new. `seal` seals the request for the row of that id."""
+    """A delivery that may be new. `seal` seals the request for the row of that id; `caller` seals whom to tell later.
+
+    `subject` is the digest of what the effect is about; what it creates is followed from `follow_after` seconds on.
+    """
 
     id: str
     key: str
@@ -124,6 +130,9 @@ class New:
     patience: float
     request_id: str
     seal: Callable[[str], bytes]
+    subject: str = ""
+    follow_after: float | None = None
+    caller: Callable[[str], bytes] | None = None
 
     @property
     def scope(self) -> str:
@@ -131,12 +140,17 @@ class New:
         return hashlib.sha256(parts.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-Verdict = Literal["go", "replay", "mismatch", "in-progress", "unknown", "pending", "parked"]
+Verdict = Literal["go", "replay", "mismatch", "in-progress", "unknown", "pending", "accepted", "parked", "busy", "held"]
+"""`busy` and `held`: another delivery of the same subject is under way, or waits for a person."""
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What to do with the request: only `go` sends. The rest is the row as it now stands."""
+    """What to do with the request: only `go` sends, and `accepted` is a request newly kept for later. The rest is the
+    row as it now stands; `id` is empty when it is not the caller's own delivery that stands in the way.
+
+    `earlier` are the ids made before for the same subject; `tells` says whether the caller takes callbacks.
+    """
 
     verdict: Verdict
     id: str
@@ -145,10 +159,14 @@ class Begun:
     unresolved: bool
     answer: bytes | None = None
     upstream_id: str = ""
+    earlier: tuple[str, ...] = ()
+    tells: bool = False
+    tries: int = 0
 
 
 def begin(connection: Connection, new: New, node: str, now: float, lease: float, *, defer: bool = False) -> Begun:
     """The row of this key, made or found; in state `SENDING` and owned by `node` when the verdict is `go`."""
+    held = _held(connection, new) if new.subject else None
     row = {
         "id": new.id,
         "scope": new.scope,
@@ -171,34 +189,87 @@ def begin(connection: Connection, new: New, node: str, now: float, lease: float,
         "updated": now,
         "request": new.seal(new.id),
         "request_id": new.request_id,
+        "subject": new.subject,
+        "follow_after": new.follow_after,
+        "caller": new.caller and new.caller(new.id),
     }
-    if connection.execute(_MADE[connection.dialect.name], row).rowcount == 1:
-        return Begun("pending" if defer else "go", new.id, 0 if defer else 1, new.reference, False)
-    found = connection.execute(_OF_SCOPE, {"of_scope": row["scope"]}).mappings().one()
+    if held is None and connection.execute(_MADE[connection.dialect.name], row).rowcount == 1:
+        return _going(connection, row)
+    row_found = connection.execute(_OF_SCOPE, {"of_scope": row["scope"]}).mappings().first()
+    if row_found is None:
+        assert held is not None
+        return held
+    found = dict(row_found)
     state = found["state"]
     if found["fingerprint"] != new.fingerprint:
         return _begun("mismatch", found)
-    if state == "SENDING":
-        if found["id"] == new.id:
-            return _begun("go", found)  # this very transaction was already committed
+    if state in ("SENDING", "RECEIVED") and found["id"] == new.id:
+        return _going(connection, found)  # this very transaction was already committed
+    if state == "SENDING" and not defer:
         if connection.execute(_ALIVE, {"of_node": found["owner"], "since": now - lease}).first():
             return _begun("in-progress", found)
         _step(connection, found, _unknown(now, found["patience"]))
         state = "UNKNOWN"
     if state == "DONE":
         return _begun("replay", found)
-    if state in ("PARKED", "DUPLICATED"):
+    if state in PARKED:
         return _begun("parked", found)
-    if state == "RECEIVED":
+    if state == "RECEIVED" or (defer and is_under_way(found)):
         return _begun("pending", found)
     if state == "UNKNOWN" and found["delivery"] not in AGAIN_AT_ONCE:
         _step(connection, found, {"next_at": now})
         return _begun("unknown", found)
-    again = resend(now, node, found["attempt"], unresolved=found["unresolved"] or state == "UNKNOWN")
+    if held is not None:
+        return held
+    if defer:
+        again: dict[str, Any] = {"state": "RECEIVED", "owed": True, "next_at": now, "updated": now, "err_class": ""}
+    else:
+        again = resend(now, node, found["attempt"], unresolved=found["unresolved"] or state == "UNKNOWN")
+        again["owed"] = False
+    again["tries"] = 0
+    again["caller"] = new.caller and new.caller(found["id"])
     if found["request"] is None:
         again["request"] = new.seal(found["id"])
     _step(connection, {**found, "state": state}, again)
-    return _begun("go", {**found, **again})
+    return _going(connection, {**found, **again})
+
+
+def is_under_way(row: Mapping[str, Any]) -> bool:
+    """Whether the gateway itself still has to bring the delivery to its end."""
+    return row["state"] in UNDER_WAY or (row["state"] == "NOT_SENT" and row["next_at"] is not None)
+
+
+def _held(connection: Connection, new: New) -> Begun | None:
+    """What stands in the way of another delivery of this subject; nothing new will until the transaction ends."""
+    if connection.dialect.name != "sqlite":  # SQLite has one writer at a time
+        connection.execute(select(func.pg_advisory_xact_lock(int(new.subject[:15], 16))))
+    waits = or_(table.state.in_((*UNDER_WAY, *PARKED)), and_(table.state == "NOT_SENT", table.next_at.is_not(None)))
+    other = select(deliveries).where(table.subject == new.subject, table.scope != new.scope, waits)
+    found = connection.execute(other.order_by(table.created)).mappings().first()
+    if found is None:
+        return None
+    held = _begun("held" if found["state"] in PARKED else "busy", dict(found))
+    return held if found["client"] == new.client else replace(held, id="")
+
+
+def earlier(connection: Connection, subject: str) -> tuple[str, ...]:
+    """The publisher's ids made for a subject and not known to have ended without effect, oldest first."""
+    if not subject:
+        return ()
+    void = and_(follows.c.final, follows.c.void)
+    made = (
+        select(table.upstream_id)
+        .select_from(deliveries.outerjoin(follows, follows.c.delivery == table.id))
+        .where(table.subject == subject, table.state == "DONE", table.upstream_id != "", ~func.coalesce(void, false()))
+        .order_by(table.created, table.id)
+    )
+    return tuple(dict.fromkeys(connection.execute(made).scalars()))
+
+
+def _going(connection: Connection, row: Mapping[str, Any]) -> Begun:
+    if row["state"] == "RECEIVED":
+        return _begun("accepted", row)
+    return replace(_begun("go", row), earlier=earlier(connection, row["subject"]))
 
 
 def resend(now: float, node: str, attempt: int, *, unresolved: bool) -> dict[str, Any]:
@@ -215,15 +286,17 @@ def resend(now: float, node: str, attempt: int, *, unresolved: bool) -> dict[str
     }
 
 
-def _begun(verdict: Verdict, row: Any) -> Begun:
+def _begun(verdict: Verdict, row: Mapping[str, Any]) -> Begun:
     return Begun(
         verdict,
         row["id"],
         row["attempt"],
         row["reference"],
         row["unresolved"],
-        row["answer"],
-        row["upstream_id"],
+        row.get("answer"),
+        row.get("upstream_id", ""),
+        tells=row["caller"] is not None,
+        tries=row["tries"],
     )
 
 
@@ -232,9 +305,29 @@ def _step(connection: Connection, row: Any, values: dict[str, Any]) -> bool:
     return connection.execute(_STEP, {**values, **of}).rowcount == 1
 
 
-def step(connection: Connection, delivery: str, state: str, attempt: int, values: dict[str, Any]) -> bool:
-    """One compare-and-set; False when somebody else was first."""
-    return _step(connection, {"id": delivery, "state": state, "attempt": attempt}, values)
+def step(
+    connection: Connection, delivery: str, state: str, attempt: int, values: dict[str, Any], told: Told | None = None
+) -> bool:
+    """One compare-and-set, with what follows from it; False when somebody else was first."""
+    if not _step(connection, {"id": delivery, "state": state, "attempt": attempt}, values):
+        return False
+    _follows(connection, delivery, values, told, values.get("updated", 0.0))
+    return True
+
+
+def _follows(
+    connection: Connection,
+    delivery: str,
+    values: Mapping[str, Any],
+    told: Told | None,
+    now: float,
+    follow: bool = True,
+) -> None:
+    """What belongs to the same transaction as an end: what was created is followed, its caller is told."""
+    if follow and values.get("state") == "DONE":
+        followed.follow(connection, now, delivery)
+    if told is not None:
+        tell(connection, delivery, told, now)
 
 
 def find(connection: Connection, delivery: str) -> RowMapping | None:
@@ -242,14 +335,26 @@ def find(connection: Connection, delivery: str) -> RowMapping | None:
     return connection.execute(_OF_ID, {"of_id": delivery}).mappings().first()
 
 
-def finish(connection: Connection, delivery: str, attempt: int, node: str, now: float, values: dict[str, Any]) -> bool:
-    """Writes how an attempt ended; False when this process was thought dead and may no longer write."""
+def finish(
+    connection: Connection,
+    delivery: str,
+    attempt: int,
+    node: str,
+    now: float,
+    values: dict[str, Any],
+    told: Callable[[], Told | None] = lambda: None,
+    follow: bool = True,
+) -> bool:
+    """Writes how an attempt ended, with the message for its caller where `told` gives one; False when this process was
+    thought dead and may no longer write. `follow` may be False where what is created is not followed, to spare a step.
+    """
     end, of = _END, {"of_id": delivery, "of_state": "SENDING", "of_attempt": attempt, "of_owner": node}
     if values["state"] == "UNKNOWN":
         unknown = _unknown(now, table.patience)
         end = end.values(quarantine=unknown.pop("quarantine"))
         values = {**unknown, **values}
     if connection.execute(end, {"updated": now, **values, **of}).rowcount == 1:
+        _follows(connection, delivery, values, told(), now, follow)
         return True
     mine = (table.id == delivery, table.attempt == attempt, table.owner == node)
     found = connection.execute(select(table.state).where(*mine)).scalar()
@@ -259,15 +364,12 @@ def finish(connection: Connection, delivery: str, attempt: int, node: str, now: 
 # --- follow-up --------------------------------------------------------------------------------------------------------
 
 
-def claim(connection: Connection, now: float, hold: float, most: int) -> Sequence[RowMapping]:
-    """Deliveries to look at now; nobody else is given them for `hold` seconds."""
-    due = select(deliveries).where(table.next_at <= now, table.state.in_(("RECEIVED", "UNKNOWN", "NOT_SENT")))
-    rows = connection.execute(due.order_by(table.next_at).limit(most).with_for_update(skip_locked=True)).mappings()
-    found = rows.all()
-    if found:
-        held = update(deliveries).where(table.id.in_([row["id"] for row in found]))
-        connection.execute(held.values(next_at=now + hold))
-    return found
+def claim(
+    connection: Connection, now: float, hold: float, most: int, each: int = 1_000, busy: Collection[str] = ()
+) -> Sequence[dict[str, Any]]:
+    """Deliveries to look at now, as `statements.claim`."""
+    due = table.state.in_(("RECEIVED", "UNKNOWN", "NOT_SENT"))
+    return statements.claim(connection, deliveries, now, hold, most, due, each=each, busy=busy)
 
 
 def turn(connection: Connection, name: str, now: float, interval: float, *, at_start: bool) -> float:
@@ -281,16 +383,52 @@ def turn(connection: Connection, name: str, now: float, interval: float, *, at_s
     return max(0.05, min(float(due) - now, interval))
 
 
-def purge(connection: Connection, now: float, erased_after: float, forgotten_after: float) -> tuple[int, int]:
-    """Erases what may be personal of ended deliveries, then forgets them. How many of each."""
-    ended = table.state.in_(("DONE", "REFUSED", "NOT_SENT"))
-    old = select(table.id).where(ended, table.updated < now - erased_after)
-    erased = connection.execute(
-        update(deliveries)
-        .where(table.id.in_(old), or_(table.request.is_not(None), table.answer.is_not(None)))
-        .values(request=None, answer=None)
-    ).rowcount
-    gone = connection.execute(delete(deliveries).where(ended, table.updated < now - forgotten_after)).rowcount
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Seconds: how long what may be personal is kept after the end (by instance where it differs), how long keys and
+    references are, and how long what was made for a subject is remembered.
+    """
+
+    personal: float
+    kept: float
+    subjects: float
+    by_instance: Mapping[str, float] = field(default_factory=dict)
+
+
+def purge(connection: Connection, now: float, keep: Retention) -> tuple[int, int]:
+    """Erases what may be personal of what has ended, then forgets it. How many deliveries of each.
+
+    What is still followed or still to be told is kept, and what was made for a subject as long as it counts.
+    """
+    erased = 0
+    ended = and_(table.state.in_(("DONE", "REFUSED", "NOT_SENT")), table.next_at.is_(None))
+    open_ = select(follows.c.delivery).where(follows.c.next_at.is_not(None))
+    untold = select(outbox.c.delivery).where(outbox.c.state == "PENDING")
+    others = [*keep.by_instance]
+    for instance, after in [("", keep.personal), *keep.by_instance.items()]:
+
+        def old(columns: Any, where: str = instance, before: float = now - after) -> Any:
+            here = columns.instance == where if where else columns.instance.not_in(others)
+            return and_(here, columns.updated < before)
+
+        content = or_(table.request.is_not(None), table.answer.is_not(None))
+        erased += connection.execute(
+            update(deliveries).where(ended, old(table), content).values(request=None, answer=None)
+        ).rowcount
+        told = (table.caller.is_not(None), table.id.not_in(open_), table.id.not_in(untold))
+        connection.execute(update(deliveries).where(ended, old(table), *told).values(caller=None))
+        shown = (follows.c.progress.is_not(None), follows.c.next_at.is_(None))
+        connection.execute(update(follows).where(old(follows.c), *shown).values(progress=None))
+        dead = (outbox.c.state == "DEAD", outbox.c.body.is_not(None))
+        connection.execute(update(outbox).where(old(outbox.c), *dead).values(body=None))
+    counts = and_(table.subject != "", table.state == "DONE", table.updated >= now - keep.subjects)
+    void = select(follows.c.delivery).where(follows.c.final, follows.c.void)
+    past = and_(ended, table.updated < now - keep.kept, table.id.not_in(open_), table.id.not_in(untold))
+    gone = connection.execute(delete(deliveries).where(past, or_(not_(counts), table.id.in_(void)))).rowcount
+    known = select(table.id)
+    connection.execute(delete(follows).where(follows.c.delivery.not_in(known)))
+    told_long_ago = and_(outbox.c.state != "PENDING", outbox.c.updated < now - keep.kept)
+    connection.execute(delete(outbox).where(or_(told_long_ago, outbox.c.delivery.not_in(known))))
     return erased, gone
 
 

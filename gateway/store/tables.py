@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-__all__ = ["audit", "deliveries", "metadata", "nodes", "nonces", "schedules"]
+__all__ = ["audit", "callbacks", "deliveries", "followed", "metadata", "nodes", "nonces", "schedules"]
 
 metadata = MetaData()
 
@@ -61,6 +61,9 @@ deliveries = Table(
     Column("digest", Text, nullable=False, server_default=""),  # of the answer
     Column("request_id", Text, nullable=False, server_default=""),
     Column("format", Integer, nullable=False, server_default="1"),
+    Column("subject", Text, nullable=False, server_default=""),  # digest of what the effect is about
+    Column("follow_after", Double),  # what is created is followed, from so many seconds after
+    Column("caller", LargeBinary),  # sealed: whom to tell, none where its client takes no callbacks
     Index(
         "deliveries_due",
         "next_at",
@@ -75,7 +78,62 @@ deliveries = Table(
     ),
     Index("deliveries_reference", "reference"),
     Index("deliveries_updated", "updated"),
+    Index("deliveries_subject", "subject", sqlite_where=text("subject <> ''"), postgresql_where=text("subject <> ''")),
 )
+
+followed = Table(
+    "followed",
+    metadata,
+    Column("delivery", Text, primary_key=True),
+    Column("instance", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),  # that created it
+    Column("subject", Text, nullable=False),
+    Column("upstream_id", Text, nullable=False),
+    Column("status", Text, nullable=False),  # the publisher's word, as last told
+    Column("final", Boolean, nullable=False),
+    Column("void", Boolean, nullable=False),
+    Column("changes", Integer, nullable=False),  # of status; each was told once
+    Column("looks", Integer, nullable=False),
+    Column("turn", Integer, nullable=False),  # of whoever may say when the next look is
+    Column("next_at", Double),
+    Column("looked", Double),
+    Column("created", Double, nullable=False),
+    Column("updated", Double, nullable=False),
+    Column("progress", LargeBinary),  # sealed
+    Index(
+        "followed_due",
+        "next_at",
+        sqlite_where=text("next_at IS NOT NULL"),
+        postgresql_where=text("next_at IS NOT NULL"),
+    ),
+    Index("followed_upstream", "instance", "upstream_id"),
+)
+"""What was created and is followed to its end; made in the very transaction that writes its delivery `DONE`."""
+
+callbacks = Table(
+    "callbacks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("delivery", Text, nullable=False),
+    Column("number", Integer, nullable=False),  # their order, within the delivery
+    Column("client", Text, nullable=False),
+    Column("instance", Text, nullable=False),
+    Column("state", Text, nullable=False),  # PENDING, ACCEPTED, DEAD
+    Column("tries", Integer, nullable=False),
+    Column("next_at", Double),
+    Column("created", Double, nullable=False),
+    Column("updated", Double, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),  # why it was not accepted the last time
+    Column("body", LargeBinary),  # sealed
+    Index(
+        "callbacks_due",
+        "next_at",
+        sqlite_where=text("next_at IS NOT NULL"),
+        postgresql_where=text("next_at IS NOT NULL"),
+    ),
+    Index("callbacks_delivery", "delivery"),
+)
+"""What callers are still to be told, one row per change, in the transaction of that change."""
 
 nonces = Table(
     "nonces",

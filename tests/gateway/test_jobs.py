@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import inspect, select
 
 from gateway.store import REVISION, Store, _migrate, deliveries, records, revision, sync_engine, upgrade
-from gateway.store.records import New
+from gateway.store.records import New, Retention
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -112,7 +112,7 @@ async def test_what_has_ended_is_erased_then_forgotten(stores: tuple[Store, Stor
     begun = await one.run(lambda connection: records.begin(connection, new(1), "n", 0.0, 10.0))
     ended = {"state": "DONE", "answer": b"a", "upstream_id": "R1", "next_at": None}
     await one.run(lambda connection: records.finish(connection, begun.id, 1, "n", 0.0, ended))
-    purge = partial(records.purge, erased_after=7.0, forgotten_after=30.0)
+    purge = partial(records.purge, keep=Retention(7.0, 30.0, 400.0))
     assert await one.run(partial(purge, now=5.0)) == (0, 0)
     assert await one.run(partial(purge, now=8.0)) == (1, 0)
     row = (await state_of(one))[0]
@@ -125,4 +125,4 @@ async def test_what_waits_for_a_person_is_not_purged(stores: tuple[Store, Store]
     one = stores[0]
     begun = await one.run(lambda connection: records.begin(connection, new(1), "n", 0.0, 10.0))
     await one.run(lambda connection: records.finish(connection, begun.id, 1, "n", 0.0, {"state": "PARKED"}))
-    assert await one.run(partial(records.purge, now=9e9, erased_after=7.0, forgotten_after=30.0)) == (0, 0)
+    assert await one.run(partial(records.purge, now=9e9, keep=Retention(7.0, 30.0, 400.0))) == (0, 0)

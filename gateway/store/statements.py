@@ -1,0 +1,51 @@
+"""The two statements that the tables share: adding a row unless it is there, and taking what is due."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, func, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+__all__ = ["claim", "insert"]
+
+
+def insert(connection: Connection, into: Any) -> Any:
+    """INSERT with `on_conflict_do_nothing`, in the database's dialect."""
+    return (sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert)(into)
+
+
+def claim(
+    connection: Connection,
+    table: Table,
+    now: float,
+    hold: float,
+    most: int,
+    *conditions: ColumnElement[bool],
+    by: str = "instance",
+    each: int = 1_000,
+    busy: Collection[str] = (),
+    **also: Any,
+) -> list[dict[str, Any]]:
+    """Rows whose `next_at` has come and that meet `conditions`, the longest due first; nobody else is given them for
+    `hold` seconds, and whoever else claims meanwhile is not blocked. At most `each` with the same value in the column
+    `by`, none whose value is `busy`. `also` are values set besides; the rows are given as they were before.
+    """
+    name, whose, due_at = table.primary_key.columns[0], table.c[by], table.c.next_at
+    met = [due_at <= now, *conditions, *([whose.not_in(list(busy))] if busy else ())]
+    rank = func.row_number().over(partition_by=whose, order_by=due_at).label("rank")
+    ranked = select(name.label("name"), rank).where(*met).subquery()
+    due = (
+        select(table)
+        .where(*met, name.in_(select(ranked.c.name).where(ranked.c.rank <= each)))
+        .order_by(due_at)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    rows = [dict(row) for row in connection.execute(due).mappings()]
+    if rows:
+        held = update(table).where(name.in_([row[name.name] for row in rows]))
+        connection.execute(held.values(next_at=now + hold, **also))
+    return rows

@@ -1,8 +1,8 @@
-"""The wire: the innermost `Send`, over aiohttp.
+"""The wire: the innermost `Send`, over aiohttp's connections, requests and answers.
 
-One request is one execution: nothing is sent again behind our back. Bodies are read with a bound, encoded and decoded.
-Every failure is classified by what the publisher may have seen of the request: surely nothing (`processed=False`), or
-unknown (`None`).
+Not over its session, which may send again behind our back, keeps cookies and reads the environment. Bodies are read
+with a bound, encoded and decoded. Every failure is classified by what the publisher may have seen of the request:
+surely nothing (`processed=False`), or unknown (`None`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import re
 import ssl
 import zlib
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
+from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver
+from multidict import CIMultiDict
 from yarl import URL
 
 from .call import current_call
@@ -38,26 +39,8 @@ _STEP = 64 * 1024
 _MAX_MEMBERS = 100  # gzip streams glued together; real answers have one
 
 
-class _Broken(Exception):
-    """An exchange that failed. Not one of aiohttp's classes: those it would silently send again."""
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__()
-        self.cause = cause
-
-
-async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    try:
-        return await handler(request)
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise _Broken(error) from error
-
-
-async def _head_leaves(session: Any, context: SimpleNamespace, params: Any) -> None:
-    attempt: Exchange = context.trace_request_ctx
-    attempt.sent = True
-    if not attempt.repeatable:
-        attempt.call.effect_sent = True
+_ALWAYS = CIMultiDict({hdrs.ACCEPT_ENCODING: "gzip, deflate", hdrs.USER_AGENT: "Relais"})
+_LONGEST_FIELD = 16 * 1024
 
 
 class Wire:
@@ -81,12 +64,12 @@ class Wire:
         self._allow_http = allow_http
         self._connect_timeout = connect_timeout
         self._timeout = timeout
-        self._proxy = proxy
+        self._proxy = URL(proxy) if proxy else None
         self._make_tls = tls
         self._tls: asyncio.Future[ssl.SSLContext] | None = None
         self._resolver = resolver
-        self._kept: aiohttp.ClientSession | None = None
-        self._fresh: aiohttp.ClientSession | None = None
+        self._kept: aiohttp.TCPConnector | None = None
+        self._fresh: aiohttp.TCPConnector | None = None
 
     async def __call__(self, request: Request) -> Response:
         url = self._egress.check(request.url, allow_http=self._allow_http)
@@ -109,9 +92,9 @@ class Wire:
 
     async def close(self) -> None:
         """Closes every connection. The wire may not be used after."""
-        for session in (self._kept, self._fresh):
-            if session is not None:
-                await session.close()
+        for connections in (self._kept, self._fresh):
+            if connections is not None:
+                await connections.close()
 
     async def reach(self, address: str) -> float | None:
         """Connects where a request to `address` would, and says nothing: raises what such a request would.
@@ -119,7 +102,7 @@ class Wire:
         Gives the end of the publisher's certificate, seconds since 1970; None in plain http or behind a proxy.
         """
         url = self._egress.check(address, allow_http=self._allow_http)
-        target = URL(self._proxy) if self._proxy else url
+        target = self._proxy or url
         attempt = Exchange(current_call(), True)
         token = exchange.set(attempt)
         try:
@@ -135,7 +118,7 @@ class Wire:
         finally:
             exchange.reset(token)
 
-    async def _attempt(self, request: Request, url: URL, headers: dict[str, str], attempt: Exchange) -> Response:
+    async def _attempt(self, request: Request, url: URL, headers: CIMultiDict[str], attempt: Exchange) -> Response:
         attempt.sent = False
         attempt.reached = attempt.received = 0
         attempt.denied.clear()
@@ -147,61 +130,60 @@ class Wire:
                 attempt.call.guard()
             attempt.call.effects += 1
         attempt.attempts += 1
-        patience = min(request.timeout or self._timeout, remaining)
+        connection: aiohttp.connector.Connection | None = None
         answer: aiohttp.ClientResponse | None = None
         try:
             async with asyncio.timeout(remaining):
-                context = await self._tls_context() if url.scheme == "https" else True
-                answer = await self._session(attempt.repeatable).request(
+                leaving = aiohttp.ClientRequest(
                     request.method,
                     url,
                     data=_payload(request.body),
-                    headers=headers if attempt.repeatable else {**headers, "Connection": "close"},
-                    allow_redirects=False,
-                    ssl=context,
+                    headers=headers,
+                    loop=asyncio.get_running_loop(),
+                    ssl=await self._tls_context() if url.scheme == "https" else True,
                     proxy=self._proxy,
-                    timeout=aiohttp.ClientTimeout(
-                        total=None, connect=min(self._connect_timeout, remaining), sock_read=patience
-                    ),
-                    trace_request_ctx=attempt,
+                    proxy_headers=_ALWAYS if self._proxy else None,
                 )
-                body = await _read(answer, request.max_bytes, attempt)
+                patience_to_connect = aiohttp.ClientTimeout(connect=min(self._connect_timeout, remaining))
+                connection = await self._connections(attempt.repeatable).connect(leaving, [], patience_to_connect)
+                assert connection.protocol is not None
+                connection.protocol.set_response_params(
+                    skip_payload=request.method == "HEAD",
+                    read_until_eof=True,
+                    auto_decompress=False,
+                    read_timeout=min(request.timeout or self._timeout, remaining),
+                    max_field_size=_LONGEST_FIELD,
+                )
+                attempt.sent = True
+                if not attempt.repeatable:
+                    attempt.call.effect_sent = True
+                sent = await leaving.send(connection)
+                try:
+                    answer = await sent.start(connection)
+                    body = await _read(answer, request.max_bytes, attempt)
+                finally:
+                    if not sent.closed:  # as it is once its end was read
+                        sent.close()
             return Response(answer.status, answer.headers, body, str(url))
-        except _Broken as broken:
-            raise _explain(broken.cause, attempt, url, answered=False) from broken.cause
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _explain(error, attempt, url, answered=answer is not None) from error
         finally:
-            if answer is not None:
-                answer.close()  # no effect on a connection whose answer was read to its end
+            if connection is not None:
+                connection.close()  # no effect on one that was given back when the answer ended
 
     async def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:  # reading the roots takes tens of milliseconds: once, and not on the loop
             self._tls = asyncio.ensure_future(asyncio.to_thread(self._make_tls))
-        return await asyncio.shield(self._tls)
+        return self._tls.result() if self._tls.done() else await asyncio.shield(self._tls)
 
-    def _session(self, repeatable: bool) -> aiohttp.ClientSession:
+    def _connections(self, repeatable: bool) -> aiohttp.TCPConnector:
         if repeatable:
             if self._kept is None:
-                self._kept = self._open(keep=True)
+                self._kept = connector(self._egress, force_close=False, resolver=self._resolver)
             return self._kept
         if self._fresh is None:
-            self._fresh = self._open(keep=False)
+            self._fresh = connector(self._egress, force_close=True, resolver=self._resolver)
         return self._fresh
-
-    def _open(self, *, keep: bool) -> aiohttp.ClientSession:
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(_head_leaves)
-        return aiohttp.ClientSession(
-            connector=connector(self._egress, force_close=not keep, resolver=self._resolver),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            auto_decompress=False,
-            trace_configs=[trace],
-            middlewares=(_once,),
-            headers={"Accept-Encoding": "gzip, deflate", "User-Agent": "Relais"},
-            max_field_size=16 * 1024,
-        )
 
 
 def _same_origin_target(request: Request, url: URL, response: Response) -> str | None:
@@ -221,7 +203,7 @@ def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
     return io.BytesIO(body) if body is not None and len(body) > _STEP else body
 
 
-def _checked_headers(request: Request) -> dict[str, str]:
+def _checked_headers(request: Request) -> CIMultiDict[str]:
     if not _METHOD.fullmatch(request.method):
         raise ValueError("an HTTP method is upper case letters")
     for name, value in request.headers.items():
@@ -238,7 +220,9 @@ def _checked_headers(request: Request) -> dict[str, str]:
                     en=f'The HTTP header "{name}" would receive a forbidden character.',
                 )
             )
-    return dict(request.headers)
+    headers = _ALWAYS.copy()
+    headers.update(request.headers)
+    return headers
 
 
 # --- reading an answer ------------------------------------------------------------------------------------------------

@@ -264,7 +264,7 @@ async def test_a_name_whose_address_changes_after_the_first_answer_is_judged_aga
 def wire_cache_ttl_passed(http: object) -> None:
     """The names are looked up again for a request that opens a new connection once the cached answer is too old."""
     wire = http.close.__self__  # type: ignore[attr-defined]
-    wire._kept.connector.clear_dns_cache()
+    wire._kept.clear_dns_cache()
 
 
 async def test_of_several_addresses_only_the_allowed_ones_are_tried() -> None:

@@ -33,10 +33,11 @@ rights = ["*/*/*"]
 [deliveries]
 lease = 2
 margin = 1
-
-[instances.records.town]
+"""
+INSTANCE = """
+[instances.records.{name}]
 settings = {{ url = "{upstream}" }}
-http = {{ allow_http = true, timeout = 0.7, limit = 100, breaker = false }}
+http = {{ allow_http = true, timeout = {timeout}, limit = 100, breaker = false }}
 """
 ACTIVATE = """
 import os, sys
@@ -47,11 +48,22 @@ os.execv(sys.argv[2], sys.argv[2:])
 """The protocol of systemd's socket activation: the socket is file 3, and the variables say for which process."""
 
 
-def configure(folder: Path, upstream: str, *, store: str = "", log_level: str = "warning") -> Path:
-    """A relais.toml with one instance of `Records`, at the publisher `upstream`."""
+def configure(
+    folder: Path,
+    upstream: str,
+    *,
+    store: str = "",
+    log_level: str = "warning",
+    instances: Sequence[str] = ("town",),
+    timeout: float = 0.7,
+) -> Path:
+    """A relais.toml with instances of `Records`, at the publisher `upstream`."""
     chosen = f'store = "{store}"' if store else ""
+    said = CONFIG.format(key=KEY, store=chosen, log_level=log_level)
     config = folder / "relais.toml"
-    config.write_text(CONFIG.format(key=KEY, upstream=upstream, store=chosen, log_level=log_level))
+    config.write_text(
+        said + "".join(INSTANCE.format(name=name, upstream=upstream, timeout=timeout) for name in instances)
+    )
     return config
 
 
@@ -103,7 +115,14 @@ async def killed(process: asyncio.subprocess.Process) -> None:
 @asynccontextmanager
 async def publisher(share: float, seed: int, longest: float) -> AsyncIterator[str]:
     """The address of a hostile publisher (`upstream.py`), in a process of its own."""
-    process = await spawn("-m", "tests.torture.upstream", str(share), str(seed), str(longest))
+    async with listening("-m", "tests.torture.upstream", str(share), str(seed), str(longest)) as url:
+        yield url
+
+
+@asynccontextmanager
+async def listening(*arguments: str) -> AsyncIterator[str]:
+    """The address of `python …`, which says its port as JSON when it listens."""
+    process = await spawn(*arguments)
     try:
         yield f"http://127.0.0.1:{(await said(process))['port']}"
     finally:

@@ -344,7 +344,7 @@ def list_(
         )
     table = Table(box=None, pad_edge=False, show_header=False)
     for one in known.requirements.values():
-        if not profile or one.profile == profile:
+        if profile in ("", one.profile) or (one.profile != "every" and known.profiles[profile].judged_by(one.profile)):
             mark = "" if one.reason is None else " (–)"
             table.add_row(f"[bold]{one.id}[/]{mark}", one.level, one.profile, escape(one.sentence.to(language)))
     Console().print(table)
@@ -434,7 +434,7 @@ def init(
         _stop(Text(f"{output} existe déjà", f"{output} already exists"), language)
     try:
         document = asyncio.run(described(url, basic))
-        if document is not None and openapi.endpoints(document).endpoints:
+        if document is not None and openapi.derived(document).endpoints:
             text = written(url, document, basic, language)
         else:
             text = ask_target(url, basic, tuple(ENDPOINTS), typer.prompt, typer.confirm, language)

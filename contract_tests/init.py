@@ -38,7 +38,7 @@ async def described(url: str, user: str = "") -> Mapping[str, Any] | None:
 
 def written(url: str, document: Mapping[str, Any], user: str = "", language: Language = "fr") -> str:
     """The target file of an OpenAPI document; what a person must complete is said in comments."""
-    found = openapi.endpoints(document)
+    found = openapi.derived(document)
     base, prefix = _base(url, document)
     tables = [{**table, "path": prefix + table["path"]} for table in found.endpoints]
     for table in tables:
@@ -83,6 +83,10 @@ def _wanted(tables: list[dict[str, Any]], language: Language) -> list[str]:
     for table in tables:
         missing = {
             "request": Text(
+                "example_id (une demande qui existe), final_id (une demande close), statuses",
+                "example_id (an existing request), final_id (a closed one), statuses",
+            ),
+            "status": Text(
                 "example_id (une demande qui existe), final_id (une demande close), statuses",
                 "example_id (an existing request), final_id (a closed one), statuses",
             ),
@@ -148,6 +152,8 @@ def _questions(profile: str, asked: Callable[..., str]) -> dict[str, Any]:
                 "example_id": asked("Une demande qui existe", "A request that exists"),
                 "body": read,
             }
+        case "status":
+            return {"example_id": asked("Une demande qui existe", "A request that exists")}
         case "file":
             return {"missing": asked("Chemin d'un fichier absent", "Path of a missing file")}
         case "billing":

@@ -2,10 +2,12 @@
 
     from contract_tests.pytest_plugin import suite
 
-    test_contract = suite("target.toml")                          # one pytest item per case
+    test_contract = suite("target.toml")                          # a service that runs: one pytest item per case
+    test_contract = suite({"search": serving})                    # services started for the test: one item each
 
-The target is called once, politely, by the first item; each item then tells its own outcome: a failed MUST fails, what
-could not be verified is skipped with its reason, a recommendation warns.
+A running target is called once, politely, by the first item; each item then tells its own outcome: a failed MUST fails,
+what could not be verified is skipped with its reason, a recommendation warns. `serving` is a function that gives an
+asynchronous context manager; what it enters is the target. Its item passes when every profile is conformant.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import warnings
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,9 +29,11 @@ from contract_tests.core.requirement import catalogue
 from contract_tests.core.target import Target, load
 from contract_tests.core.verdict import Outcome
 
-__all__ = ["Recommendation", "explained", "suite"]
+__all__ = ["Recommendation", "Serving", "explained", "suite"]
 
 T = TypeVar("T")
+Serving = Callable[[], AbstractAsyncContextManager[Target]]
+"""Starts a service, gives its target, and stops it."""
 
 
 class Recommendation(UserWarning):
@@ -36,30 +41,60 @@ class Recommendation(UserWarning):
 
 
 def suite(
-    target: Target | Path | str,
+    target: Target | Path | str | Mapping[str, Serving],
     *,
     profiles: Iterable[str] = (),
     allow_writes: bool = False,
     rate: float = 1.0,
     seed: int = 0,
 ) -> Callable[..., None]:
-    """A test function with one item per case of the target; `target` is a value or the path of a `target.toml`."""
+    """The test function of a running target (a value, or the path of a `target.toml`), or of services to start."""
+    options: dict[str, Any] = {"profiles": tuple(profiles), "allow_writes": allow_writes, "rate": rate, "seed": seed}
+    if isinstance(target, Mapping):
+        return _of_services(target, options)
+    return _of_running(target if isinstance(target, Target) else load(Path(target)), options)
+
+
+def _of_running(target: Target, options: Mapping[str, Any]) -> Callable[..., None]:
     from contract_tests.checks import registry
 
-    held = target if isinstance(target, Target) else load(Path(target))
-    wanted = tuple(profiles)
-    names = [_name(one.check.id, one.profile, one.endpoint.place) for one in plan(held, registry, wanted)]
-    names += [f"untested.{one.id}@{profile}" for one, profile in untested(catalogue(), wanted or profiles_of(held))]
+    wanted = options["profiles"]
+    names = [_name(one.check.id, one.profile, one.endpoint.place) for one in plan(target, registry, wanted)]
+    names += [f"untested.{one.id}@{profile}" for one, profile in untested(catalogue(), wanted or profiles_of(target))]
     done: list[Run] = []
 
     @pytest.mark.parametrize("position", range(len(names)), ids=names)
     def test_contract(position: int) -> None:
         if not done:
-            call = contract_tests.certify(held, profiles=wanted, allow_writes=allow_writes, rate=rate, seed=seed)
-            done.append(_apart(call))
+            done.append(_apart(contract_tests.certify(target, **options)))
         _tell(done[0], done[0].outcomes[position])
 
     return test_contract
+
+
+def _of_services(services: Mapping[str, Serving], options: Mapping[str, Any]) -> Callable[..., None]:
+    @pytest.mark.parametrize("name", services)
+    def test_contract(name: str) -> None:
+        async def judged() -> Run:
+            async with services[name]() as target:
+                return await contract_tests.certify(target, **options)
+
+        run = _apart(judged())
+        if not run.conformant:
+            pytest.fail(_why(run), pytrace=False)
+        if advice := [explained(one) for one in run.outcomes if one.status == "warn"]:
+            warnings.warn(Recommendation("\n".join(advice)), stacklevel=2)
+
+    return test_contract
+
+
+def _why(run: Run) -> str:
+    """The profiles that are not conformant, and each obligation that does not hold or was not verified."""
+    lines = [f"{one.profile.title.fr} : {one.judgement}. {one.why.fr}" for one in run.verdicts]
+    for outcome in run.outcomes:
+        if outcome.status in ("fail", "error") or (outcome.status == "skip" and outcome.must):
+            lines += ["", f"{outcome.status} {outcome.id}", explained(outcome), outcome.replay, outcome.trace]
+    return "\n".join(lines)
 
 
 def _name(check: str, profile: str, place: str) -> str:

@@ -38,6 +38,7 @@ from contract_tests.core.endpoints import (
     Search,
     Sms,
     Statistics,
+    Status,
 )
 from contract_tests.core.target import Target
 from contract_tests.simula import BENCHES, INVOICES, PEOPLE, SCHOOLS
@@ -130,6 +131,13 @@ class Reference:
                 required=["nom", "motif"],
                 files=["piece"],
                 echo={"nom": "nom"},
+                example_id="D-1",
+                final_id="D-2",
+                statuses=["recu", "en-cours", "clos"],
+                final_statuses=["clos"],
+            ),
+            Status(
+                path="/requests/{id}",
                 example_id="D-1",
                 final_id="D-2",
                 statuses=["recu", "en-cours", "clos"],

@@ -185,6 +185,8 @@ def _operation(
         }
     if endpoint.kind in ("create", "update"):
         operation["parameters"].append(_KEY)
+        if told := endpoint.declaration.told_apart_by:
+            operation["x-publik-unique"] = list(told)
     if endpoint.kind == "callback":
         operation["security"] = []
     return operation

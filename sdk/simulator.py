@@ -236,6 +236,9 @@ class Simulator:
     slowness: float = 5.0
     """Seconds the fault `slow` takes."""
 
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {}}
+    """The ways this software is installed, by name: what the constructor is given for each. Tests judge them all."""
+
     def __init__(
         self, *, clock: Clock | None = None, wait: Callable[[float], Awaitable[object]] = asyncio.sleep
     ) -> None:
@@ -257,6 +260,12 @@ class Simulator:
     def demo_lines(self, base_url: str) -> list[tuple[str, str]]:
         """(title, line to paste) pairs; `base_url` is the sample instance, as `http://127.0.0.1:8000/payfip/demo`."""
         return []
+
+    async def conclude(self, identifier: str) -> None:
+        """Brings what was created under this identifier to its end, as a citizen or the publisher's staff would.
+
+        By default nothing; whoever follows then sees its last status.
+        """
 
     # Life.
 

@@ -93,6 +93,11 @@ class Declaration:
     interval: float = 0.0
     at_start: bool = False
 
+    @property
+    def told_apart_by(self) -> tuple[str, ...]:
+        """The body fields that two different requests never share: their natural key, their external reference."""
+        return tuple(dict.fromkeys((*self.key, *([self.reference] if self.reference else ()))))
+
 
 @dataclass(frozen=True)
 class Parameter:

@@ -119,12 +119,15 @@ class ApiParticulierSimulator(Simulator):
     )
     own_faults: ClassVar[tuple[str, ...]] = ("too-many-calls", "provider-error", "maintenance", "conflict", "retired")
 
-    def __init__(self, **options: Any) -> None:
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"": {"per_second": 1000}}
+    """Judged faster than production allows."""
+
+    def __init__(self, *, per_second: int = PER_SECOND, **options: Any) -> None:
         super().__init__(**options)
         self.services = dict.fromkeys(SERVICES, "ok")
         self.provider_seconds = 0.0
         """How long the administrations take; equal calls meanwhile are refused."""
-        self.per_second, self.per_minute = PER_SECOND, PER_MINUTE
+        self.per_second, self.per_minute = per_second, PER_MINUTE
         self.banned_until: datetime | None = None
         self._seconds: dict[str, _Count] = {}
         self._minute, self._refused = _Count(), _Count()
@@ -133,7 +136,8 @@ class ApiParticulierSimulator(Simulator):
 
     def demo_settings(self) -> dict[str, Any]:
         """A token that opens everything."""
-        return {"url": self.url, "token": "jeton-de-demonstration", "recipient": RECIPIENT}
+        settings = {"url": self.url, "token": "jeton-de-demonstration", "recipient": RECIPIENT}
+        return settings if self.per_second == PER_SECOND else {**settings, "calls_per_second": self.per_second}
 
     def demo_lines(self, base_url: str) -> list[tuple[str, str]]:
         """A quotient by identity and by FranceConnect, a pupil, a grant, a refusal, availability."""

@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from sdk import RelaisError, Soap, Text
 from sdk.simulator import SimRequest, SimResponse, on
@@ -72,6 +72,8 @@ class AtalSimulator(AtalV6):
             en="ATAL accepts a loan that overlaps another; both generations share one database.",
         ),
     )
+
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"v6": {}, "soap": {"generation": "soap"}}
 
     def __init__(self, *, generation: Literal["soap", "v6"] = "v6", **options: Any) -> None:
         super().__init__(**options)
@@ -199,6 +201,14 @@ class AtalSimulator(AtalV6):
         if form.get("response"):
             demand.responses.append(form["response"])
         return SimResponse.json({"number": demand.number, "uuid": demand.uuid, "state": demand.state})
+
+    async def conclude(self, identifier: str) -> None:
+        """An agent ends the request, or refuses the loan."""
+        if (demand := self.demand(identifier)) is not None:
+            demand.state = "3"
+        for loans in self.loans.values():
+            if identifier in loans:
+                loans[identifier]["RequestState"] = 3
 
     # The older SOAP services.
 

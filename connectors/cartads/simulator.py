@@ -168,6 +168,13 @@ class CartadsSimulator(Simulator):
             return SimResponse.json({"Message": "Jeton refusé"}, 401)
         return None
 
+    async def conclude(self, identifier: str) -> None:
+        """The decision on a deposit is notified."""
+        if (deposit := self.portal.deposits.get(f"{identifier}.zip")) is not None:
+            later = {"IdDossier": deposit.fields.get("idDossier"), "NomDossier": ""}
+            deposit.file = deposit.file or (later if later["IdDossier"] else self._attribute(deposit))
+            deposit.file["Stade"] = "Décision notifiée"
+
     @on("POST", "/_simulator/stage")
     async def move(self, request: SimRequest) -> SimResponse:
         """The instructor's work: `number`, and the members to set (`Stade`, `DecisionSignataire` …)."""

@@ -12,9 +12,11 @@ import contextlib
 import json
 import sqlite3
 import tempfile
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from sdk import Text
@@ -115,8 +117,11 @@ class MunicipalSimulator(Simulator):
     )
     own_faults: ClassVar[tuple[str, ...]] = ("refusal", "no-err", "err-true", "bare-list", "no-id", "latin-1")
 
-    def __init__(self, **options: Any) -> None:
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"webservice": {}, "database": {"mode": "database"}}
+
+    def __init__(self, *, mode: Literal["webservice", "database"] = "webservice", **options: Any) -> None:
         super().__init__(**options)
+        self.mode = mode
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     @property
@@ -143,6 +148,10 @@ class MunicipalSimulator(Simulator):
             self._folder = None
 
     def demo_settings(self) -> dict[str, Any]:
+        """The settings of a sample instance."""
+        return self.database_settings() if self.mode == "database" else self.service_settings()
+
+    def service_settings(self) -> dict[str, Any]:
         """`webservice` mode."""
         return {
             "webservice": {
@@ -292,6 +301,10 @@ class MunicipalSimulator(Simulator):
             form.get("number", ""),
         )
         return _answer({"changed": done.changed})
+
+    async def conclude(self, identifier: str) -> None:
+        """An agent of the town ends it."""
+        await self.moved(SimRequest("POST", "", {}, {}, urlencode({"number": identifier, "state": "DONE"}).encode()))
 
     def spoil(self, fault: str, request: SimRequest) -> SimResponse:
         """Answers outside the format, and a refusal by it."""

@@ -381,6 +381,11 @@ class PayFiPSimulator(Simulator):
         answer = _page(f'<p>{label}.</p><p><a href="{escape(back)}">Retour</a></p>')
         return SimResponse(answer.body, 303, answer.content_type, {"Location": back})
 
+    async def conclude(self, identifier: str) -> None:
+        """The payer opens the page, and pays."""
+        await self.page(SimRequest("GET", PAGE, {"idop": identifier}, {}, b""))
+        await self.decide(SimRequest("POST", PAGE, {}, {}, urlencode({"idop": identifier, "action": "payer"}).encode()))
+
     async def _notify(self, operation: Operation) -> None:
         for _ in range({"lost": 0, "sent": 1, "twice": 2}[self.notifications]):
             status = await self.post_form(operation.fields["urlnotif"], {"idop": operation.idop})

@@ -32,8 +32,9 @@ async def service_is_described(case: Case, endpoint: Endpoint) -> None:
         answer,
     )
     assert isinstance(paths, dict)
-    wanted = "/" + urlsplit(endpoint.path).path.strip("/")
-    described = any(_matches(template, wanted) for template in paths)
+    calls = endpoint.examples(writes=True)
+    wanted = [urlsplit(path).path for path in (endpoint.path, *(call.path for call in calls))]
+    described = any(_matches(template, path) for template in paths for path in wanted)
     expect(described, f"{endpoint.path} n'est pas décrit", f"{endpoint.path} is not described", answer)
 
 

@@ -8,7 +8,7 @@ from contract_tests.caller import at
 from contract_tests.core.answer import Answer
 from contract_tests.core.case import CALLER_URL, Case
 from contract_tests.core.check import Omitted, Skipped, check, expect
-from contract_tests.core.endpoints import Request, file_member
+from contract_tests.core.endpoints import Followed, Request, file_member
 from contract_tests.text import Text
 
 from .values import filled, identifier, shown
@@ -134,9 +134,10 @@ async def repetition_creates_once(case: Case, endpoint: Request) -> None:
         ("Idempotency-Key", case.nonsense("once")),
         ("Publik-Caller-URL", f"{CALLER_URL}{int(case.nonsense('once')[3:], 16)}/"),
     )
-    first = await case.ask(endpoint.create(), headers=own)
+    call = endpoint.another(case.nonsense("once"))
+    first = await case.ask(call, headers=own)
     created = await _created(case, endpoint, first)
-    second = await case.ask(endpoint.create(), headers=own, fresh=True)
+    second = await case.ask(call, headers=own, fresh=True)
     if second.failure:
         return  # a clear refusal of the repetition
     again = at((second.envelope or {}).get("data"), endpoint.id_attribute)
@@ -252,20 +253,23 @@ async def large_files_are_answered(case: Case, endpoint: Request) -> None:
 # --- status -----------------------------------------------------------------------------------------------------------
 
 
-async def _status(case: Case, endpoint: Request) -> tuple[Answer, dict[str, Any]]:
-    """The status of the example request, or of one just created."""
-    if endpoint.example_id:
-        answer = await case.ask(endpoint.follow(endpoint.example_id))
-    else:
-        created = await case.ask(endpoint.create())
-        answer = await case.ask(endpoint.follow(await _created(case, endpoint, created)))
+async def _example(case: Case, endpoint: Followed) -> str:
+    """The example's identifier, or that of a request just created."""
+    if endpoint.example_id or not isinstance(endpoint, Request):
+        return endpoint.example_id
+    return await _created(case, endpoint, await case.ask(endpoint.create()))
+
+
+async def _status(case: Case, endpoint: Followed) -> tuple[Answer, dict[str, Any]]:
+    """The status of the example."""
+    answer = await case.ask(endpoint.follow(await _example(case, endpoint)))
     data = case.data(answer)
     if not isinstance(data, dict):
         raise Skipped(Text("« data » n'est pas un objet", "“data” is not an object"), answer)
     return answer, data
 
 
-def _final(endpoint: Request, data: dict[str, Any]) -> bool | None:
+def _final(endpoint: Followed, data: dict[str, Any]) -> bool | None:
     """Whether a status is final; None when nothing says so."""
     flag = at(data, endpoint.final_attribute)
     if isinstance(flag, bool):
@@ -284,7 +288,7 @@ def _final(endpoint: Request, data: dict[str, Any]) -> bool | None:
     ),
     remedy=Text("Rendre dans « status » un mot stable.", "Give a stable word in “status”."),
 )
-async def status_is_a_text(case: Case, endpoint: Request) -> None:
+async def status_is_a_text(case: Case, endpoint: Followed) -> None:
     answer, data = await _status(case, endpoint)
     value = at(data, endpoint.status_attribute)
     name = endpoint.status_attribute
@@ -302,8 +306,8 @@ async def status_is_a_text(case: Case, endpoint: Request) -> None:
         "Répondre err 1 (200 ou 404) à un identifiant inconnu.", "Answer err 1 (200 or 404) to an unknown identifier."
     ),
 )
-async def unknown_request_is_not_in_progress(case: Case, endpoint: Request) -> None:
-    answer = await case.ask(endpoint.follow(endpoint.unknown_id))
+async def unknown_request_is_not_in_progress(case: Case, endpoint: Followed) -> None:
+    answer = await case.ask(endpoint.follow(endpoint.nobody()))
     if not answer.complete:
         raise Skipped(Text("aucune réponse entière", "no whole answer"), answer)
     data = (answer.envelope or {}).get("data")
@@ -327,7 +331,7 @@ async def unknown_request_is_not_in_progress(case: Case, endpoint: Request) -> N
         'Ajouter "final": true ou false, ou déclarer final_statuses.', 'Add "final": true or false, or declare them.'
     ),
 )
-async def status_says_whether_it_is_final(case: Case, endpoint: Request) -> None:
+async def status_says_whether_it_is_final(case: Case, endpoint: Followed) -> None:
     answer, data = await _status(case, endpoint)
     flag = at(data, endpoint.final_attribute)
     name = endpoint.final_attribute
@@ -349,7 +353,7 @@ async def status_says_whether_it_is_final(case: Case, endpoint: Request) -> None
     ),
     remedy=Text("Documenter l'état, ou rendre un état documenté.", "Document the status, or give a documented one."),
 )
-async def status_is_announced(case: Case, endpoint: Request) -> None:
+async def status_is_announced(case: Case, endpoint: Followed) -> None:
     answer, data = await _status(case, endpoint)
     value = at(data, endpoint.status_attribute)
     if not filled(value):
@@ -371,7 +375,7 @@ async def status_is_announced(case: Case, endpoint: Request) -> None:
         "Announce as final only what is; create a new request for a revision.",
     ),
 )
-async def final_status_never_changes(case: Case, endpoint: Request) -> None:
+async def final_status_never_changes(case: Case, endpoint: Followed) -> None:
     call = endpoint.follow(endpoint.final_id)
     first = await case.ask(call)
     data = case.data(first)
@@ -397,11 +401,9 @@ async def final_status_never_changes(case: Case, endpoint: Request) -> None:
     ),
     remedy=Text("Rendre la lecture sans effet.", "Make reading free of effects."),
 )
-async def reading_changes_nothing(case: Case, endpoint: Request) -> None:
-    answer, data = await _status(case, endpoint)
-    call = endpoint.follow(endpoint.example_id or str(at(data, endpoint.id_attribute) or ""))
-    if not endpoint.example_id and not identifier(at(data, endpoint.id_attribute)):
-        raise Skipped(Text("l'état ne rend pas d'identifiant", "the status gives no identifier"), answer)
+async def reading_changes_nothing(case: Case, endpoint: Followed) -> None:
+    _, data = await _status(case, endpoint)
+    call = endpoint.follow(await _example(case, endpoint))
     for _ in range(2):
         again = case.data(await case.ask(call, fresh=True))
         before, after = (at(one, endpoint.status_attribute) for one in (data, again))
@@ -443,11 +445,8 @@ async def created_request_can_be_followed(case: Case, endpoint: Request) -> None
     ),
     remedy=Text("Rendre l'identifiant demandé, à l'identique.", "Give the identifier asked for, unchanged."),
 )
-async def status_is_of_the_right_request(case: Case, endpoint: Request) -> None:
-    if not endpoint.example_id:
-        created = await _created(case, endpoint, await case.ask(endpoint.create()))
-    else:
-        created = endpoint.example_id
+async def status_is_of_the_right_request(case: Case, endpoint: Followed) -> None:
+    created = await _example(case, endpoint)
     answer = await case.ask(endpoint.follow(created))
     data = case.data(answer)
     value = at(data, endpoint.id_attribute)

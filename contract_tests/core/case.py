@@ -118,7 +118,8 @@ class Case:
     ) -> Answer:
         """Sends a call as w.c.s. would. `proof` None sends no credentials; `fresh` asks again what was asked before.
 
-        Raises `Skipped` for a call that writes when writing is not allowed, and when the target cannot be reached.
+        Raises `Skipped` for a call that writes when writing is not allowed, and when the target cannot be reached or
+        asks to wait.
         """
         if call.writes and not self.allow_writes:
             raise Skipped(
@@ -143,6 +144,8 @@ class Case:
                 ),
                 answer,
             )
+        if answer.status == 429:
+            raise Skipped(Text("la cible demande de ralentir (429)", "the target asks to slow down (429)"), answer)
         return answer
 
     async def get(self, path: str) -> Answer:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import quote
 
@@ -25,12 +28,17 @@ __all__ = [
     "Endpoint",
     "Envelope",
     "FileEndpoint",
+    "Followed",
     "Map",
     "Request",
     "Search",
     "Sms",
     "Statistics",
+    "Status",
+    "Written",
     "file_member",
+    "nobodys",
+    "renumbered",
 ]
 
 Pairs = tuple[tuple[str, str], ...]
@@ -68,7 +76,8 @@ class Endpoint(Declared):
     """What all endpoints declare. `path` is relative to `base_url` or a whole address; `name` tells two endpoints of
     the same path apart.
 
-    `params` are always sent; `failure` are parameters added to them that must make the call fail.
+    `params` are always sent; `failure` are parameters added to them that must make the call fail, `missing` the path of
+    something that does not exist.
     """
 
     profile: str
@@ -76,16 +85,20 @@ class Endpoint(Declared):
     name: str = ""
     params: dict[str, str] = {}
     failure: dict[str, str] | None = None
+    missing: str = ""
     personal: ClassVar[bool] = False
     """Whether it shows or changes what concerns one person."""
-    readable: ClassVar[bool] = True
-    """Whether something of it can be read without writing."""
     form: ClassVar[Form] = "envelope"
 
     @property
     def place(self) -> str:
         """What the report calls it."""
         return self.name or self.path or "/"
+
+    @property
+    def readable(self) -> bool:
+        """Whether something of it can be read without writing."""
+        return True
 
     def features(self) -> frozenset[str]:
         """What the endpoint offers beyond its profile's core."""
@@ -103,7 +116,8 @@ class Endpoint(Declared):
     def wrongs(self, *, writes: bool) -> list[Call]:
         """The calls that must fail."""
         call = self.reads()
-        return [] if call is None or self.failure is None else [call.adding(*self.failure.items())]
+        wrong = [] if call is None or self.failure is None else [call.adding(*self.failure.items())]
+        return [*wrong, *([Call("GET", self.missing, self._pairs())] if self.missing else [])]
 
     def takes(self) -> Call | None:
         """The call that writes a JSON body, if there is one."""
@@ -117,10 +131,70 @@ class Endpoint(Declared):
         return tuple(self.params.items())
 
 
-class Envelope(Endpoint):
-    """A plain endpoint: the envelope and HTTP, whatever `data` holds."""
+class Written(Endpoint):
+    """Something that `method` writes with `body`.
+
+    `required` are the fields whose absence must be refused; `files` those that hold a file; `unique` those that no two
+    writings may share (a reference): the digits of their example change with each different one.
+    """
+
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    body: dict[str, Any] = {}
+    required: list[str] = []
+    files: list[str] = []
+    unique: list[str] = []
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        named = (*self.required, *self.files, *self.unique)
+        if absent := [name for name in named if name not in self.body]:
+            raise ValueError(f"required, files and unique name fields of body; absent: {', '.join(absent)}")
+        return self
+
+    def create(self, changes: Mapping[str, Any] | None = None, *, without: str = "") -> Call:
+        """The writing, with fields changed or one left out."""
+        body = {name: value for name, value in {**self.body, **(changes or {})}.items() if name != without}
+        if changes or without:
+            seed = json.dumps([changes, without], sort_keys=True)
+            body = {**body, **self._apart(seed, body), **{name: body[name] for name in changes or {} if name in body}}
+        return Call.post(self.path, body, self._pairs(), method=self.method)
+
+    def another(self, seed: str) -> Call:
+        """The same writing for another occasion: only what is `unique` differs."""
+        return Call.post(self.path, {**self.body, **self._apart(seed, self.body)}, self._pairs(), method=self.method)
+
+    def _apart(self, seed: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: renumbered(str(self.body[name]), seed) for name in self.unique if name in body}
+
+    def incomplete(self, *, writes: bool) -> list[Call]:
+        """The writing without its first required field."""
+        return [self.create(without=self.required[0])] if writes and self.required else []
+
+    def body_example(self) -> dict[str, Any]:
+        return self.body
+
+
+class Envelope(Written):
+    """A plain endpoint, read or written: the envelope and HTTP, whatever `data` holds."""
 
     profile: Literal["envelope"] = "envelope"
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "GET"
+
+    @property
+    def readable(self) -> bool:
+        return self.method == "GET"
+
+    def reads(self) -> Call | None:
+        return super().reads() if self.readable else None
+
+    def examples(self, *, writes: bool) -> list[Call]:
+        return [self.create()] if writes and not self.readable else super().examples(writes=writes)
+
+    def wrongs(self, *, writes: bool) -> list[Call]:
+        return [*super().wrongs(writes=writes), *self.incomplete(writes=writes)]
+
+    def takes(self) -> Call | None:
+        return None if self.readable else self.create()
 
 
 class Search(Endpoint):
@@ -161,25 +235,12 @@ class Choices(Endpoint):
         return Call("GET", self.path, (*self._pairs(), (self.id, identifier)))
 
 
-class Request(Endpoint):
-    """A business request: created by a POST of `body` on `path`, followed on `status` (with `{id}` in it).
+class Followed(Endpoint):
+    """Something whose status is read: `example_id` exists, `final_id` is in a final status, `unknown_id` does not."""
 
-    `required` are the fields whose absence must be refused; `files` those that hold a file; `unique` those that no two
-    requests may share (a reference): the digits of their example change with each different creation. `echo` maps a
-    field of the body to the attribute of the status that gives it back.
-    """
-
-    profile: Literal["request"] = "request"
-    method: Literal["POST", "PUT"] = "POST"
-    body: dict[str, Any]
-    status: str
-    required: list[str] = []
-    files: list[str] = []
-    unique: list[str] = []
-    echo: dict[str, str] = {}
     example_id: str = ""
     final_id: str = ""
-    unknown_id: str = "inconnu-000000"
+    unknown_id: str = ""
     id_attribute: str = "id"
     status_attribute: str = "status"
     final_attribute: str = "final"
@@ -188,54 +249,81 @@ class Request(Endpoint):
     personal: ClassVar[bool] = True
 
     @model_validator(mode="after")
-    def _coherent(self) -> Self:
-        if "{id}" not in self.status:
-            raise ValueError("status must contain {id}")
-        if absent := [
-            name for name in (*self.required, *self.files, *self.unique, *self.echo) if name not in self.body
-        ]:
-            raise ValueError(f"required, files, unique and echo name fields of body; absent: {', '.join(absent)}")
+    def _placed(self) -> Self:
+        if "{id}" not in self.followed_at:
+            raise ValueError("the path of a status must contain {id}")
         return self
 
+    @property
+    def followed_at(self) -> str:
+        """The path of the status, with `{id}` in it."""
+        return self.path
+
     def features(self) -> frozenset[str]:
-        declared = {"files": self.files, "echo": self.echo, "final": self.final_id, "statuses": self.statuses}
+        declared = {"final": self.final_id, "statuses": self.statuses}
         return super().features() | {name for name, value in declared.items() if value}
 
     def reads(self) -> Call | None:
         return self.follow(self.example_id) if self.example_id else None
 
+    def wrongs(self, *, writes: bool) -> list[Call]:
+        return [*super().wrongs(writes=writes), self.follow(self.nobody())]
+
+    def nobody(self) -> str:
+        """An identifier that nothing has: the one declared, else of the same form as the example's."""
+        return self.unknown_id or nobodys(self.example_id or "inconnu-000000")
+
+    def follow(self, identifier: str) -> Call:
+        """The reading of a status."""
+        return Call("GET", self.followed_at.replace("{id}", quote(identifier, safe="")), self._pairs())
+
+
+class Status(Followed):
+    """The status of something that was not created here: `path` with `{id}` in it."""
+
+    profile: Literal["status"] = "status"
+    example_id: str = Field(min_length=1)
+
+
+class Request(Written, Followed):
+    """A business request: written on `path`, followed on `status` (with `{id}` in it). `echo` maps a field of the body
+    to the attribute of the status that gives it back.
+    """
+
+    profile: Literal["request"] = "request"
+    method: Literal["POST", "PUT"] = "POST"
+    body: dict[str, Any]
+    status: str
+    echo: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _echoed(self) -> Self:
+        if absent := [name for name in self.echo if name not in self.body]:
+            raise ValueError(f"echo names fields of body; absent: {', '.join(absent)}")
+        return self
+
+    @property
+    def followed_at(self) -> str:
+        return self.status
+
+    def features(self) -> frozenset[str]:
+        declared = {"files": self.files, "echo": self.echo}
+        return super().features() | {name for name, value in declared.items() if value}
+
     def examples(self, *, writes: bool) -> list[Call]:
         return [*super().examples(writes=writes), *([self.create()] if writes else [])]
 
     def wrongs(self, *, writes: bool) -> list[Call]:
-        missing = [self.create(without=self.required[0])] if writes and self.required else []
-        return [self.follow(self.unknown_id), *missing]
+        return [*super().wrongs(writes=writes), *self.incomplete(writes=writes)]
 
     def takes(self) -> Call:
         return self.create()
-
-    def body_example(self) -> dict[str, Any]:
-        return self.body
-
-    def create(self, changes: Mapping[str, Any] | None = None, *, without: str = "") -> Call:
-        """The creation, with fields changed or one left out."""
-        body = {name: value for name, value in {**self.body, **(changes or {})}.items() if name != without}
-        if changes or without:
-            seed = json.dumps([changes, without], sort_keys=True)
-            body |= {name: _renumbered(str(self.body[name]), seed) for name in self.unique if name in body}
-            body |= {name: value for name, value in (changes or {}).items() if name in self.unique}
-        return Call.post(self.path, body, self._pairs(), method=self.method)
-
-    def follow(self, identifier: str) -> Call:
-        """The reading of a status."""
-        return Call("GET", self.status.replace("{id}", quote(identifier, safe="")), self._pairs())
 
 
 class FileEndpoint(Endpoint):
     """A file to download at `path`; `missing` does not exist; `upload` takes `body` with the file in `field`."""
 
     profile: Literal["file"] = "file"
-    missing: str = ""
     upload: str = ""
     field: str = "file"
     body: dict[str, Any] = {}
@@ -244,9 +332,6 @@ class FileEndpoint(Endpoint):
 
     def features(self) -> frozenset[str]:
         return super().features() | ({"upload"} if self.upload else set())
-
-    def wrongs(self, *, writes: bool) -> list[Call]:
-        return [Call("GET", self.missing, self._pairs())] if self.missing else super().wrongs(writes=writes)
 
     def takes(self) -> Call | None:
         return Call.post(self.upload, self.body_example(), self._pairs()) if self.upload else None
@@ -305,7 +390,10 @@ class Sms(Endpoint):
     sender: str = "Mairie"
     form: ClassVar[Form] = "open"
     personal: ClassVar[bool] = True
-    readable: ClassVar[bool] = False
+
+    @property
+    def readable(self) -> bool:
+        return False
 
     def reads(self) -> None:
         return None
@@ -346,12 +434,12 @@ class Cell(Endpoint):
 
 
 AnyEndpoint = Annotated[
-    Envelope | Search | Choices | Request | FileEndpoint | Billing | Map | Sms | Statistics | Cell,
+    Envelope | Search | Choices | Request | Status | FileEndpoint | Billing | Map | Sms | Statistics | Cell,
     Field(discriminator="profile"),
 ]
 ENDPOINTS: Mapping[str, type[Endpoint]] = {
     kind.model_fields["profile"].default: kind
-    for kind in (Envelope, Search, Choices, Request, FileEndpoint, Billing, Map, Sms, Statistics, Cell)
+    for kind in (Envelope, Search, Choices, Request, Status, FileEndpoint, Billing, Map, Sms, Statistics, Cell)
 }
 
 
@@ -365,9 +453,24 @@ def file_member(content: bytes = b"%PDF-1.4\n%essai\n") -> dict[str, Any]:
     }
 
 
-def _renumbered(example: str, seed: str) -> str:
-    """The example with other digits, the same for the same seed; digits are added when it has none."""
-    digits = iter(str(int(hashlib.sha256(seed.encode()).hexdigest(), 16)))
+def nobodys(example: str) -> str:
+    """An identifier of the same form that nothing is likely to have: nines for digits, six at least."""
+    nines = re.sub(r"\d", "9", example)
+    few = 6 - nines.count("9")
+    head, digit, tail = nines.rpartition("9")
+    return f"{head}{'9' * few}{digit}{tail}" if few > 0 and digit else nines if digit else f"{example}999999"
+
+
+def renumbered(example: str, seed: str) -> str:
+    """The example with other digits, the same for the same seed; a date moves by whole days, digits are added when
+    there are none.
+    """
+    number = int(hashlib.sha256(seed.encode()).hexdigest(), 16)
+    if re.match(r"\d{4}-\d\d-\d\d", example):
+        with contextlib.suppress(ValueError):
+            moved = datetime.fromisoformat(example) + timedelta(days=1 + number % 3000)
+            return moved.isoformat()[: len(example)]
     if not any(char.isdigit() for char in example):
         example += "0000"
+    digits = iter(str(number))
     return "".join(next(digits) if char.isdigit() else char for char in example)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .check import Check, Registry
 from .endpoints import Endpoint
-from .requirement import Catalogue, Requirement
+from .requirement import Catalogue, Requirement, catalogue
 from .target import Target
 
 __all__ = ["Planned", "plan", "profiles_of", "untested"]
@@ -32,11 +32,12 @@ def profiles_of(target: Target) -> list[str]:
 def plan(target: Target, registry: Registry, only: Iterable[str] = ()) -> list[Planned]:
     """All cases, in order: endpoint by endpoint, the checks of every profile first. `only` keeps some profiles."""
     wanted = set(only) or set(profiles_of(target))
+    known = catalogue().profiles
     done_once: set[tuple[str, str]] = set()
     cases = []
     for endpoint in target.endpoints:
         for check in registry.all():
-            if endpoint.profile not in wanted or check.profile not in ("every", endpoint.profile):
+            if endpoint.profile not in wanted or not known[endpoint.profile].judged_by(check.profile):
                 continue
             if not _applies(check, endpoint, target):
                 continue
@@ -51,13 +52,13 @@ def plan(target: Target, registry: Registry, only: Iterable[str] = ()) -> list[P
     return cases
 
 
-def untested(catalogue: Catalogue, profiles: Iterable[str]) -> list[tuple[Requirement, str]]:
+def untested(known: Catalogue, profiles: Iterable[str]) -> list[tuple[Requirement, str]]:
     """The requirements that no check can decide, with the profile whose report says why."""
     wanted = list(profiles)
     found = []
-    for requirement in catalogue.requirements.values():
+    for requirement in known.requirements.values():
         if requirement.reason is not None:
-            shown = [p for p in wanted if p == requirement.profile or requirement.profile == "every"]
+            shown = [p for p in wanted if known.profiles[p].judged_by(requirement.profile)]
             found += [(requirement, profile) for profile in shown]
     return found
 

@@ -45,10 +45,15 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a target may be certified for."""
+    """What a target may be certified for; it is also judged by the requirements of the profiles it includes."""
 
     id: str
     title: Text
+    includes: tuple[str, ...] = ()
+
+    def judged_by(self, profile: str) -> bool:
+        """Whether the requirements of a profile (or of `every`) concern this one."""
+        return profile in ("every", self.id, *self.includes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,10 @@ def catalogue(file: Path = FILE) -> Catalogue:
     """The requirements of a file, the suite's own by default. Raises `BadCatalogue`."""
     raw = file.read_bytes()
     data = tomllib.loads(raw.decode("utf-8"))
-    profiles = {name: Profile(name, Text(one["fr"], one["en"])) for name, one in data["profiles"].items()}
+    profiles = {
+        name: Profile(name, Text(one["fr"], one["en"]), tuple(one.get("includes", ())))
+        for name, one in data["profiles"].items()
+    }
     found = {
         identifier: _requirement(identifier, one, frozenset(profiles))
         for identifier, one in data["requirements"].items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import contract_tests
 from contract_tests import init, openapi, toml
 from contract_tests.core.credentials import Basic, Header, Signature
-from contract_tests.core.endpoints import Request, Search
+from contract_tests.core.endpoints import Request, Search, renumbered
 from contract_tests.core.plan import plan
 from contract_tests.reference import Reference
 
@@ -156,7 +157,7 @@ def _document() -> dict[str, Any]:
 
 
 def test_an_openapi_document_tells_which_profile_each_endpoint_honours() -> None:
-    found = openapi.endpoints(_document())
+    found = openapi.derived(_document())
     profiles = {table["path"]: table["profile"] for table in found.endpoints}
     assert profiles == {
         "/people": "search",
@@ -171,6 +172,160 @@ def test_an_openapi_document_tells_which_profile_each_endpoint_honours() -> None
     schools = next(table for table in found.endpoints if table["profile"] == "choices")
     assert (schools["q"], schools["id"]) == ("q", "")
     assert {path for path, _ in found.left_out} == {"/deep/{id}", "/hook"}
+
+
+def _document_of(**paths: Any) -> dict[str, Any]:
+    return {"openapi": "3.1.0", "paths": dict(paths)}
+
+
+def _object(*names: str) -> dict[str, Any]:
+    return {"type": "object", "properties": {name: {"type": "string"} for name in names}}
+
+
+def _list_of(*names: str) -> dict[str, Any]:
+    return {"type": "array", "items": _object(*names)}
+
+
+def _posted(example: dict[str, Any], **more: Any) -> dict[str, Any]:
+    media = {"schema": {**_object(*example), "required": list(example)}, "example": example}
+    return {"post": {"requestBody": {"content": {"application/json": media}}, "responses": _answer({}), **more}}
+
+
+def _in_path(name: str, example: Any) -> dict[str, Any]:
+    return {"name": name, "in": "path", "schema": {"type": "string", "examples": [example]}}
+
+
+def _tables(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {one.template: one.table for one in openapi.derived(document).operations}
+
+
+def test_a_writing_without_status_is_judged_as_a_plain_endpoint() -> None:
+    remarks = _posted({"text": "Il grandit"})
+    remarks["post"]["parameters"] = [_in_path("id", "D 1")]
+    table = _tables(_document_of(**{"/requests/{id}/remarks": remarks}))["/requests/{id}/remarks"]
+    assert (table["profile"], table["method"], table["path"]) == ("envelope", "POST", "/requests/D%201/remarks")
+    assert table["required"] == ["text"]
+
+
+def test_what_two_requests_never_share_is_read_from_the_document() -> None:
+    status = {"get": {"responses": _answer(_object("status", "final"))}}
+    made = _posted({"reference": "VOI-1", "what": "x"}, **{openapi.UNIQUE: ["reference", "absent"]})
+    table = _tables(_document_of(**{"/requests": made, "/requests/{number}": status}))["/requests"]
+    assert (table["profile"], table["unique"]) == ("request", ["reference"])
+
+
+@pytest.mark.parametrize(
+    ("creation", "status", "followed"),
+    [
+        ("/loans/rooms", "/loans/{kind}/{loan}", "/loans/rooms/{id}"),
+        ("/files/{file}/deposits", "/deposits/{deposit}", "/deposits/{id}"),
+        ("/requests", "/requests/{number}/status", "/requests/{id}/status"),
+        ("/requests", "/loans/{loan}", None),
+        ("/requests", "/requests/{number}/pieces/{piece}", None),
+    ],
+)
+def test_the_status_of_a_creation_is_the_nearest_reading_that_has_one(
+    creation: str, status: str, followed: str | None
+) -> None:
+    reading = {"get": {"responses": _answer(_object("status", "final"))}}
+    table = _tables(_document_of(**{creation: _posted({"a": "b"}), status: reading}))[creation]
+    assert table.get("status") == followed
+    assert table["profile"] == ("request" if followed else "envelope")
+
+
+def test_a_status_alone_a_map_and_a_statistics_catalogue_are_recognised() -> None:
+    permit = {"get": {"parameters": [_in_path("number", "PC 1")], "responses": _answer(_object("status", "final"))}}
+    layer = {"schema": {"properties": {"type": {}, "features": {"type": "array"}}}}
+    tables = _tables(
+        _document_of(
+            **{
+                "/permits/{number}/progress": permit,
+                "/benches": {"get": {"responses": {"200": {"content": {"application/json": layer}}}}},
+                "/statistics": {"get": {"responses": _answer(_list_of("name", "id", "url", "filters"))}},
+                "/forms": {
+                    "get": {
+                        "parameters": [{"name": name, "in": "query"} for name in ("q", "id")],
+                        "responses": _answer(_list_of("id", "text", "url", "description")),
+                    }
+                },
+            }
+        )
+    )
+    assert {path: table["profile"] for path, table in tables.items()} == {
+        "/permits/{number}/progress": "status",
+        "/benches": "map",
+        "/statistics": "statistics",
+        "/forms": "choices",
+    }
+    assert tables["/permits/{number}/progress"]["path"] == "/permits/{id}/progress"
+    assert tables["/permits/{number}/progress"]["example_id"] == "PC 1"
+
+
+def test_an_sms_gateway_and_a_billing_software_are_recognised() -> None:
+    debtor = {"name": "NameID", "in": "query", "schema": {"type": "string", "examples": ["elodie"]}}
+    invoices = {"get": {"parameters": [debtor], "responses": _answer(_list_of("id", "amount"))}}
+    document = _document_of(
+        **{
+            "/sms": _posted({"from": "Mairie", "to": ["+33600000000"], "message": "x"}),
+            "/regie/invoices/": invoices,
+            "/regie/invoices/history/": invoices,
+            "/regie/invoice/{number}/": {"get": {"responses": _answer(_object("id"))}},
+            "/regie/invoice/{number}/pay/": _posted({"transaction_id": "T"}),
+        }
+    )
+    assert _tables(document) == {
+        "/sms": {"profile": "sms", "path": "/sms", "to": ["+33600000000"]},
+        "/regie/invoices/": {"profile": "billing", "path": "/regie", "name_id": "elodie"},
+    }
+
+
+def test_a_document_tells_a_call_that_must_fail() -> None:
+    limit = {"name": "limit", "in": "query", "schema": {"type": "integer"}}
+    day = {"name": "day", "in": "query", "required": True, "schema": {"type": "string", "examples": ["2025-04-02"]}}
+    tables = _tables(
+        _document_of(
+            **{
+                "/a": {"get": {"parameters": [limit], "responses": _answer({})}},
+                "/b": {"get": {"parameters": [limit, day], "responses": _answer({})}},
+            }
+        )
+    )
+    assert tables["/a"]["failure"] == {"limit": "beaucoup"}
+    assert (tables["/b"]["params"], tables["/b"]["failure"]) == ({"day": "2025-04-02"}, {"day": ""})
+
+
+def test_a_bare_list_is_left_to_a_person() -> None:
+    bare = {"get": {"responses": {"200": {"content": {"application/json": {"schema": {"type": "array"}}}}}}}
+    found = openapi.derived(_document_of(**{"/geocoding": bare}))
+    assert found.operations == []
+    assert [path for path, _ in found.left_out] == ["/geocoding"]
+
+
+@pytest.mark.parametrize(
+    ("value", "profile"),
+    [
+        ({"err": 0, "data": [{"id": "1", "text": "a"}]}, "choices"),
+        ({"err": 0, "data": [{"url": "https://x", "text": "a", "description": ""}]}, "search"),
+        ({"err": 0, "features": []}, "map"),
+        ({"err": 0, "data": {"id": "1", "status": "recu", "final": False}}, "status"),
+        ({"err": 0, "data": []}, "envelope"),
+        ([1], "envelope"),
+    ],
+)
+def test_an_answer_tells_the_profile_it_has_the_shape_of(value: Any, profile: str) -> None:
+    assert openapi.profile_of(value) == profile
+
+
+@pytest.mark.parametrize(
+    ("example", "moved"),
+    [("VOI-2041", r"VOI-\d{4}"), ("2025-04-02T14:00", r"\d{4}-\d\d-\d\dT14:00"), ("2025-04-02", r"\d{4}-\d\d-\d\d")],
+)
+def test_two_requests_of_one_example_differ_in_what_no_two_may_share(example: str, moved: str) -> None:
+    others = {renumbered(example, str(seed)) for seed in range(20)}
+    assert example not in others
+    assert len(others) > 15
+    assert all(re.fullmatch(moved, one) for one in others)
+    assert renumbered(example, "a") == renumbered(example, "a")
 
 
 def test_the_target_of_an_openapi_document_can_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -232,10 +232,16 @@ class _Reader:
         found: dict[str, dict[str, Any] | None] = {}
         for path in self._paths:
             root = path.rstrip("/").removesuffix("/invoices")
-            if root == path.rstrip("/") or not any(self._below(root, one, "invoice/{}/pay") for one in self._paths):
+            if root == path.rstrip("/") or not any(self._below(root, one, "invoice/{}") for one in self._paths):
                 continue
             parameters = {name: example for name, _, example, _ in self._parameters(self._paths[path].get("get", {}))}
-            table = {"profile": "billing", "path": root or "/", "name_id": parameters.get("NameID") or ""}
+            table: dict[str, Any] = {
+                "profile": "billing",
+                "path": root or "/",
+                "name_id": parameters.get("NameID") or "",
+            }
+            if not any(self._below(root, one, "invoice/{}/pay") for one in self._paths):
+                table["notice"] = False
             for one in self._paths:
                 if any(self._below(root, one, rest) for rest in _OPERATIONS):
                     found[one] = table if one == path else None

@@ -95,8 +95,10 @@ class Declaration:
 
     @property
     def told_apart_by(self) -> tuple[str, ...]:
-        """The body fields that two different requests never share: their natural key, their external reference."""
-        return tuple(dict.fromkeys((*self.key, *([self.reference] if self.reference else ()))))
+        """The body fields that two different requests never share: of their natural key and of their subject the first,
+        which is enough, and their external reference.
+        """
+        return tuple(dict.fromkeys((*self.key[:1], *((self.reference,) if self.reference else ()), *self.subject[:1])))
 
 
 @dataclass(frozen=True)

@@ -212,6 +212,7 @@ async def strangers_have_no_invoice(case: Case, endpoint: Billing) -> None:
 @check(
     "PUB-BILL-10",
     writes=True,
+    feature="notice",
     title=Text("L'avis de paiement peut être répété", "The payment notice may be repeated"),
     consequence=Text(
         "Un paiement est compté deux fois, ou l'avis échoue sans fin.",
@@ -248,6 +249,7 @@ async def _pay(case: Case, endpoint: Billing) -> list[Answer]:
 @check(
     "PUB-BILL-11",
     writes=True,
+    feature="notice",
     title=Text("Une facture payée n'est plus à payer", "A paid invoice is no longer to pay"),
     consequence=Text("L'usager paie deux fois.", "The user pays twice."),
     remedy=Text("Passer la facture dans l'historique.", "Move the invoice to the history."),

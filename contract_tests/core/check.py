@@ -65,6 +65,7 @@ FEATURES: Mapping[str, Text] = MappingProxyType(
         "upload": Text("une adresse de dépôt de fichier", "an upload address"),
         "bbox": Text("une emprise géographique", "a geographical extent"),
         "variables": Text("des variables de cellule", "cell variables"),
+        "notice": Text("l'avis de paiement (`notice`)", "the payment notice (`notice`)"),
         "other": Text("un second débiteur (`other_name_id`)", "a second debtor (`other_name_id`)"),
     }
 )

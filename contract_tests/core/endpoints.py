@@ -341,15 +341,20 @@ class FileEndpoint(Endpoint):
 
 
 class Billing(Endpoint):
-    """A billing software: `path` is its root; `name_id` has unpaid invoices, `other_name_id` is someone else."""
+    """A billing software: `path` is its root; `name_id` has unpaid invoices, `other_name_id` is someone else.
+
+    `notice` is false where payments are known otherwise than by Publik's notice.
+    """
 
     profile: Literal["billing"] = "billing"
     name_id: str
     other_name_id: str = ""
+    notice: bool = True
     personal: ClassVar[bool] = True
 
     def features(self) -> frozenset[str]:
-        return super().features() | ({"other"} if self.other_name_id else set())
+        offered = {"other": self.other_name_id, "notice": self.notice}
+        return super().features() | {name for name, value in offered.items() if value}
 
     def reads(self) -> Call:
         return self.operation("invoices/")

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any
 
 from sdk.cadence import FOLLOW_AT, next_look
-from sdk.call import Call, serving
+from sdk.call import Call, Made, serving
 from sdk.errors import InvalidInput, NotFound, Rejected, RelaisError, Text, UpstreamUnavailable, english
 from sdk.files import File
 from sdk.invoke import Arguments, run
@@ -32,7 +32,7 @@ from .errors import InProgress, Internal, KeyMismatch, NeedsOperator, OutcomeUnk
 from .journal import log
 from .registry import Instance
 from .sealing import Seal, Unsealable
-from .sent import Sent, delivery_key, subject_of
+from .sent import Sent, delivery_key, expected_of, subject_digest, subject_of
 from .settings import DeliveryOptions
 from .store import Store, StoreUnavailable, followed, outbox, records
 from .store.outbox import Told
@@ -175,9 +175,11 @@ class Deliveries:
         delivery = records.new_id()
         theirs = body.get(declaration.reference) if declaration.reference and isinstance(body, dict) else None
         packed = sent.packed()
-        follow_after = None
+        follow_after, expected = None, []
         if declaration.follow is not None:
             follow_after = next_look(declaration.follow_at or FOLLOW_AT, 0.0)
+            look = next(one for one in instance.endpoints if one.attribute == declaration.follow)
+            expected = expected_of(endpoint, look, arguments)
         return New(
             id=delivery,
             key=key,
@@ -192,6 +194,9 @@ class Deliveries:
             seal=lambda row: self.seal.seal(packed, instance.where, "request", row),
             subject=subject_of(instance.where, endpoint, arguments),
             follow_after=follow_after,
+            expected=(lambda row: self.seal.seal(json.dumps(expected).encode(), instance.where, "expected", row))
+            if expected
+            else None,
         )
 
     def _patience(self, instance: Instance, endpoint: Endpoint) -> float:
@@ -230,6 +235,13 @@ class Deliveries:
             return end.answer
         assert end.error is not None
         raise end.error
+
+    async def made(self, where: str, subject: Mapping[str, object]) -> tuple[Made, ...]:
+        """What the instance `where` made for a subject and follows; see `Call.made`."""
+        digest = subject_digest(where, subject)
+        rows = await self.store.run(lambda connection: followed.made(connection, digest))
+        names = ("status", "final", "void", "created", "updated")
+        return tuple(Made(row["upstream_id"], *(row[name] for name in names)) for row in rows)
 
     async def state(self, delivery: str, client: str) -> dict[str, Any]:
         """Where a delivery of this client stands, with its final answer. Raises `UnknownEndpoint` for any other."""
@@ -308,6 +320,7 @@ class Deliveries:
             deadline=call.deadline + LONG_READ,
             reference=begun.reference,
             earlier=begun.earlier,
+            made=partial(self.made, instance.where),
             repeatable=False,
             guard=self._must_be_seen,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -138,6 +139,7 @@ class Dispatch:
             raise MethodNotAllowed(headers={hdrs.ALLOW: ", ".join(sorted(set(match.allowed)))})
         trace.endpoint, trace.known = match.endpoint.path, True
         call.repeatable = match.endpoint.kind == "read"
+        call.made = partial(self._deliveries.made, instance.where)
         if self._in_flight > self._max_in_flight:
             raise Overloaded(
                 Text("La passerelle est saturée ; rien n'a été transmis.", en="Overloaded; nothing was sent."),

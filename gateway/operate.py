@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+from sqlalchemy import LargeBinary
 
 from sdk.errors import RelaisError, Text
 
@@ -22,7 +23,7 @@ from .deliveries import instant
 from .sealing import Seal, Unsealable
 from .sent import Sent
 from .settings import GatewaySettings, load
-from .store import REVISION, Store, operator, records, revision, upgrade
+from .store import REVISION, Store, deliveries, operator, records, revision, upgrade
 
 __all__ = ["register", "reseal_all"]
 
@@ -30,6 +31,8 @@ T = TypeVar("T")
 Say = Callable[[str, str], str]
 Rows = Callable[[str, Sequence[str], Sequence[Sequence[str]]], None]
 PAGE = 200
+_HIDDEN = {"scope", "fingerprint"} | {column.name for column in deliveries.c if isinstance(column.type, LargeBinary)}
+"""Columns of a delivery that are not shown as they are."""
 
 
 def _on_store(settings: GatewaySettings, work: Callable[[Any], T]) -> T:
@@ -142,7 +145,7 @@ def register(commands: typer.Typer, say: Say, rows: Rows) -> None:
         row = _on_store(settings, read)
         if row is None:
             raise _none(delivery)
-        said = {name: row[name] for name in row if name not in ("request", "answer", "scope", "fingerprint")}
+        said = {name: row[name] for name in row if name not in _HIDDEN}
         for name in ("created", "updated", "quarantine", "next_at"):
             said[name] = said[name] and instant(said[name])
         if content:

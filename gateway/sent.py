@@ -99,7 +99,20 @@ def subject_of(where: str, endpoint: Endpoint, arguments: Arguments) -> str:
     declared = endpoint.declaration.subject
     given = {parameter.name: arguments.keywords.get(parameter.argument) for parameter in endpoint.parameters}
     body = arguments.keywords.get(endpoint.body_argument or "")
-    values = [given[name] if name in given else getattr(body, name, None) for name in declared]
-    if all(value in (None, "") for value in values):
+    values = {name: given[name] if name in given else getattr(body, name, None) for name in declared}
+    if all(value in (None, "") for value in values.values()):
         return ""
-    return hashlib.sha256(json.dumps([where, endpoint.path, values], default=str).encode()).hexdigest()
+    return subject_digest(where, values)
+
+
+def subject_digest(where: str, values: Mapping[str, Any]) -> str:
+    """The same for the endpoints of an instance that name their subject by the same words."""
+    return hashlib.sha256(json.dumps([where, dict(values)], sort_keys=True, default=str).encode()).hexdigest()
+
+
+def expected_of(endpoint: Endpoint, look: Endpoint, arguments: Arguments) -> list[tuple[str, str]]:
+    """The query of the looks at what is created: parameters of `look` that bear the name of a field of the request."""
+    body = arguments.keywords.get(endpoint.body_argument or "")
+    named = {parameter.name for parameter in look.parameters if parameter.place == "query"}
+    values = {name: getattr(body, name, None) for name in sorted(named)}
+    return [(name, str(value)) for name, value in values.items() if value not in (None, "")]

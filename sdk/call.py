@@ -8,12 +8,31 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 DEFAULT_BUDGET = 25.0  # seconds: below the 28 s after which w.c.s. gives up by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Something made before for a subject: the publisher's id, and its state by the last look that saw a change.
+
+    Instants are seconds since 1970 (UTC). `status` is empty as long as no look saw one.
+    """
+
+    id: str
+    status: str
+    final: bool
+    void: bool
+    created: float
+    updated: float
+
+
+async def _nothing_made(subject: Mapping[str, object]) -> tuple[Made, ...]:
+    return ()
 
 
 @dataclass(slots=True)
@@ -26,7 +45,8 @@ class Call:
     what an effect creates: written into a field the publisher can be searched by, it is what `find` gets back. `guard`
     is asked before each effect and raises when it may not leave any more; `effects` counts those it let go. `earlier`
     are the publisher's ids made before for the same subject (`@create(subject=…)`) and not known to have ended without
-    effect, oldest first.
+    effect, oldest first. `made({"reference": "F1"})` tells what this instance made for a subject and follows, oldest
+    first; nothing outside the gateway.
     """
 
     request_id: str
@@ -37,6 +57,7 @@ class Call:
     reference: str = ""
     effects: int = 0
     earlier: tuple[str, ...] = ()
+    made: Callable[[Mapping[str, object]], Awaitable[tuple[Made, ...]]] = _nothing_made
     guard: Callable[[], None] | None = None
     exchanges: int = 0
     upstream_seconds: float = 0.0

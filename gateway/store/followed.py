@@ -12,14 +12,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, false, func, literal, not_, null, or_, select, update
+from sqlalchemy import Connection, RowMapping, and_, case, false, func, literal, not_, null, or_, select, update
 
 from . import statements
 from .outbox import Told, tell
 from .statements import insert
 from .tables import deliveries, followed
 
-__all__ = ["Seen", "claim", "follow", "looked", "of", "trigger"]
+__all__ = ["Seen", "claim", "follow", "looked", "made", "of", "trigger"]
 
 table = followed.c
 CLOSED = and_(table.final, not_(table.void))
@@ -58,6 +58,7 @@ def follow(connection: Connection, now: float, delivery: str | None = None) -> i
         null(),
         literal(now),
         literal(now),
+        of.expected,
         null(),
     ).where(of.follow_after.is_not(None), of.upstream_id != "", of.state == "DONE")
     one = one.where(of.id == delivery if delivery is not None else of.id.not_in(select(table.delivery)))
@@ -69,6 +70,12 @@ def of(connection: Connection, delivery: str) -> dict[str, Any] | None:
     """The row of what a delivery created."""
     found = connection.execute(select(followed).where(table.delivery == delivery)).mappings().first()
     return dict(found) if found else None
+
+
+def made(connection: Connection, subject: str) -> Sequence[RowMapping]:
+    """What was made for a subject, oldest first."""
+    about = select(followed).where(table.subject == subject).order_by(table.created, table.delivery)
+    return connection.execute(about).mappings().all()
 
 
 def claim(

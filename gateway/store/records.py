@@ -116,7 +116,8 @@ def _unknown(now: float, patience: Any) -> dict[str, Any]:
 class New:
     """A delivery that may be new. `seal` seals the request for the row of that id; `caller` seals whom to tell later.
 
-    `subject` is the digest of what the effect is about; what it creates is followed from `follow_after` seconds on.
+    `subject` is the digest of what the effect is about; what it creates is followed from `follow_after` seconds on,
+    with the query that `expected` seals.
     """
 
     id: str
@@ -132,6 +133,7 @@ class New:
     seal: Callable[[str], bytes]
     subject: str = ""
     follow_after: float | None = None
+    expected: Callable[[str], bytes] | None = None
     caller: Callable[[str], bytes] | None = None
 
     @property
@@ -191,6 +193,7 @@ def begin(connection: Connection, new: New, node: str, now: float, lease: float,
         "request_id": new.request_id,
         "subject": new.subject,
         "follow_after": new.follow_after,
+        "expected": new.expected and new.expected(new.id),
         "caller": new.caller and new.caller(new.id),
     }
     if held is None and connection.execute(_MADE[connection.dialect.name], row).rowcount == 1:
@@ -413,12 +416,12 @@ def purge(connection: Connection, now: float, keep: Retention) -> tuple[int, int
 
         content = or_(table.request.is_not(None), table.answer.is_not(None))
         erased += connection.execute(
-            update(deliveries).where(ended, old(table), content).values(request=None, answer=None)
+            update(deliveries).where(ended, old(table), content).values(request=None, answer=None, expected=None)
         ).rowcount
         told = (table.caller.is_not(None), table.id.not_in(open_), table.id.not_in(untold))
         connection.execute(update(deliveries).where(ended, old(table), *told).values(caller=None))
-        shown = (follows.c.progress.is_not(None), follows.c.next_at.is_(None))
-        connection.execute(update(follows).where(old(follows.c), *shown).values(progress=None))
+        shown = (or_(follows.c.progress.is_not(None), follows.c.expected.is_not(None)), follows.c.next_at.is_(None))
+        connection.execute(update(follows).where(old(follows.c), *shown).values(progress=None, expected=None))
         dead = (outbox.c.state == "DEAD", outbox.c.body.is_not(None))
         connection.execute(update(outbox).where(old(outbox.c), *dead).values(body=None))
     counts = and_(table.subject != "", table.state == "DONE", table.updated >= now - keep.subjects)

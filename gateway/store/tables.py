@@ -63,6 +63,7 @@ deliveries = Table(
     Column("format", Integer, nullable=False, server_default="1"),
     Column("subject", Text, nullable=False, server_default=""),  # digest of what the effect is about
     Column("follow_after", Double),  # what is created is followed, from so many seconds after
+    Column("expected", LargeBinary),  # sealed: what the looks at it compare with
     Column("caller", LargeBinary),  # sealed: whom to tell, none where its client takes no callbacks
     Index(
         "deliveries_due",
@@ -99,6 +100,7 @@ followed = Table(
     Column("looked", Double),
     Column("created", Double, nullable=False),
     Column("updated", Double, nullable=False),
+    Column("expected", LargeBinary),  # sealed: the query of each look
     Column("progress", LargeBinary),  # sealed
     Index(
         "followed_due",
@@ -107,6 +109,7 @@ followed = Table(
         postgresql_where=text("next_at IS NOT NULL"),
     ),
     Index("followed_upstream", "instance", "upstream_id"),
+    Index("followed_subject", "subject", sqlite_where=text("subject <> ''"), postgresql_where=text("subject <> ''")),
 )
 """What was created and is followed to its end; made in the very transaction that writes its delivery `DONE`."""
 

@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 
 from gateway.store.tables import deliveries, followed
 from sdk import (
+    Choice,
     Connector,
     Http,
     HttpUrl,
@@ -54,6 +55,7 @@ class Till(Connector[Settings]):
     def __init__(self, settings: Settings, http: Http) -> None:
         super().__init__(settings, http)
         self.rest = Rest(http, settings.url, refusals=(422,), unprocessed=(503,))
+        self.notes: list[str] = []
 
     @create(
         "payments",
@@ -73,9 +75,21 @@ class Till(Connector[Settings]):
                 return Receipt(id=number)
         return Receipt(id=str((await self.rest.post("payments", json={"of": debt.reference}))["id"]))
 
+    @create("payments/{reference}/cancel", delivery="idempotent", subject=("reference", "year"))
+    async def cancel(self, reference: str, year: int) -> Receipt:
+        """Annuler une dette."""
+        return Receipt(id=str(len(current_call().earlier)))
+
+    @get("debts/{reference}")
+    async def debt(self, reference: str, year: int) -> list[Choice]:
+        """Les paiements d'une dette."""
+        found = await current_call().made({"reference": reference, "year": year})
+        return [Choice(id=one.id, text=f"{one.status} {'final' if one.final else 'open'}") for one in found]
+
     @get("payments/{number}")
-    async def payment(self, number: str) -> Progress:
+    async def payment(self, number: str, note: str = "") -> Progress:
         """Un paiement."""
+        self.notes.append(note)
         status = (await self.rest.get("payments", params={"id": number}))["status"]
         if status == "unknown":
             raise NotFound(Text("Paiement inconnu.", en="Unknown payment."))
@@ -95,6 +109,7 @@ class Publisher:
         self.looks = 0
         self.slow = asyncio.Event()
         self.slow.set()
+        self.reached = asyncio.Event()
         self.down = False
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
@@ -103,6 +118,7 @@ class Publisher:
             if self.down:
                 return web.Response(status=503)
             return web.json_response({"status": self.made.get(request.query["id"], "unknown")})
+        self.reached.set()
         await self.slow.wait()
         number = f"P{len(self.made) + 1}"
         self.made[number] = "started"
@@ -346,3 +362,35 @@ async def test_a_subject_whose_outcome_is_unknown_waits(
     (row,) = await rows(gateway, deliveries)
     assert body["data"] == {"operation": row["id"], "status_url": f"/deliveries/{row['id']}"}
     assert len(publisher.made) == 1
+
+
+async def test_a_look_asks_with_what_the_request_expected(gateway: Gateway, publisher: Publisher) -> None:
+    await pay(gateway, note="Cantine, été")
+    await change(gateway, next_at=0.0)
+    await looked(gateway, 1)
+    till = gateway.server.registry.instances["till/test"].connector
+    assert till.notes == ["Cantine, été"]  # type: ignore[attr-defined]
+    kept = [*await rows(gateway), *await rows(gateway, deliveries)]
+    assert all(b"Cantine" not in (row["expected"] or b"") for row in kept)
+
+
+async def test_what_was_made_for_a_subject_is_told_to_the_instance(gateway: Gateway, publisher: Publisher) -> None:
+    _, _, paid = await pay(gateway)
+    await pay(gateway, year=2025)
+    publisher.made[paid["data"]["id"]] = "paid"
+    await change(gateway, next_at=0.0)
+    await looked(gateway, 1)
+    assert (await gateway.get("/till/test/debts/2026-7?year=2026"))["data"] == [{"id": "P1", "text": "paid final"}]
+    assert (await gateway.get("/till/test/debts/2026-7?year=2024"))["data"] == []
+
+
+async def test_endpoints_that_name_one_subject_are_one_at_a_time(gateway: Gateway, publisher: Publisher) -> None:
+    publisher.slow.clear()
+    paying = asyncio.create_task(pay(gateway))
+    await publisher.reached.wait()
+    status, _, refused = await gateway.call("POST", "/till/test/payments/2026-7/cancel?year=2026")
+    assert (status, refused["err_class"]) == (409, "InProgress")
+    publisher.slow.set()
+    await paying
+    _, _, then = await gateway.call("POST", "/till/test/payments/2026-7/cancel?year=2026")
+    assert then["data"]["id"] == "1"

@@ -13,6 +13,7 @@ def upgrade() -> None:
     op.add_column("deliveries", sa.Column("subject", sa.Text, nullable=False, server_default=""))
     op.add_column("deliveries", sa.Column("follow_after", sa.Double))
     op.add_column("deliveries", sa.Column("caller", sa.LargeBinary))
+    op.add_column("deliveries", sa.Column("expected", sa.LargeBinary))
     op.create_table(
         "followed",
         sa.Column("delivery", sa.Text, primary_key=True),
@@ -30,6 +31,7 @@ def upgrade() -> None:
         sa.Column("looked", sa.Double),
         sa.Column("created", sa.Double, nullable=False),
         sa.Column("updated", sa.Double, nullable=False),
+        sa.Column("expected", sa.LargeBinary),
         sa.Column("progress", sa.LargeBinary),
     )
     op.create_table(
@@ -49,6 +51,7 @@ def upgrade() -> None:
     )
     for name, table, column, condition in (
         ("deliveries_subject", "deliveries", "subject", "subject <> ''"),
+        ("followed_subject", "followed", "subject", "subject <> ''"),
         ("followed_due", "followed", "next_at", "next_at IS NOT NULL"),
         ("callbacks_due", "callbacks", "next_at", "next_at IS NOT NULL"),
     ):

@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -269,7 +268,7 @@ def _supervise(
     stopping = False
 
     def start(rank: int) -> None:
-        sys.stdout.flush()
+        journal.flush()
         pid = os.fork()
         if pid:
             children[pid] = rank
@@ -286,7 +285,7 @@ def _supervise(
         except Exception as error:
             log.error("worker_failed", exc_info=error)
         finally:
-            sys.stdout.flush()
+            journal.flush()
             os._exit(code)
 
     def stop(*_: object) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -281,6 +281,10 @@ class Dispatch:
             return pages.openapi(request, instance)
         return pages.instance(request, instance, self._watch)
 
+    @cached_property
+    def _log(self) -> Any:
+        return log.bind()  # once: a logger that looks its settings up costs as much as the line
+
     def _write_line(self, request: web.BaseRequest, response: web.StreamResponse, call: Call, trace: _Trace) -> None:
         seconds = call.clock() - trace.started
         if trace.connector and trace.instance:
@@ -292,29 +296,30 @@ class Dispatch:
                 seconds,
                 call.upstream_seconds,
             )
-        caller_url = request.headers.get("Publik-Caller-URL", "")
-        optional = {
-            "err_class": trace.err_class,
-            "detail": trace.detail,
-            "cache": trace.freshness,
-            "caller_url": safe_url(caller_url),
-            **trace.notes,
-            **call.notes,
+        line: dict[str, Any] = {
+            "request_id": call.request_id,
+            "client": trace.client,
+            "method": request.method,
+            "instance": trace.instance,
+            "endpoint": trace.endpoint,
+            "status": response.status,
+            "ms": round(seconds * 1000, 1),
+            "upstream_ms": round(call.upstream_seconds * 1000, 1),
+            "exchanges": call.exchanges,
+            "received": trace.received,
         }
-        log.info(
-            "call",
-            request_id=call.request_id,
-            client=trace.client,
-            method=request.method,
-            instance=trace.instance,
-            endpoint=trace.endpoint,
-            status=response.status,
-            ms=round(seconds * 1000, 1),
-            upstream_ms=round(call.upstream_seconds * 1000, 1),
-            exchanges=call.exchanges,
-            received=trace.received,
-            **{name: value for name, value in optional.items() if value},
-        )
+        caller_url = safe_url(request.headers.get("Publik-Caller-URL", ""))
+        for name, value in (
+            ("err_class", trace.err_class),
+            ("detail", trace.detail),
+            ("cache", trace.freshness),
+            ("caller_url", caller_url),
+            *trace.notes.items(),
+            *call.notes.items(),
+        ):
+            if value:
+                line[name] = value
+        self._log.info("call", **line)
 
 
 class _AsFile(RelaisError):

@@ -1,13 +1,19 @@
 """What the gateway writes of its life: one JSON line per call, and one per change of state. Never a received value.
 
-Only names, sizes, durations and codes are written; a `Secret` or bytes that slip in are masked by their type.
+Only names, sizes, durations and codes are written; a `Secret` or bytes that slip in are masked by their type. A process
+that serves hands its lines to a thread (`Lines`): a disk that is slow, or a reader that stopped, never delays a call.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import sys
+import threading
+import time
 from collections.abc import MutableMapping
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import structlog
@@ -31,37 +37,140 @@ def _masked(value: Any) -> Any:
             return value
 
 
-def mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A structlog step: hides by type, whatever the key."""
+def _rendered(_: Any, method: str, event: MutableMapping[str, Any]) -> str:
+    """The one structlog step: level, instant, exception, masking by type whatever the key, JSON."""
+    event["level"] = method
+    event["at"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    if "exc_info" in event:
+        _with_exception(_, method, event)
     for key, value in event.items():
-        if not isinstance(value, (str, int, float, bool, type(None))):
+        if not isinstance(value, _PLAIN):
             event[key] = _masked(value)
-    return event
-
-
-def _render(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
     return to_json(event, fallback=lambda value: f"<{type(value).__name__}>", inf_nan_mode="null").decode()
 
 
-def configure(level: str = "info", *, stream: TextIO | None = None) -> None:
-    """Sets the process's one logger up; lines go to `stream` (standard output) as JSON."""
+_PLAIN = (str, int, float, bool, type(None))
+_with_exception = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
+# --- where lines go ---------------------------------------------------------------------------------------------------
+
+PAUSE = 0.02
+"""Seconds lines wait for others, to be written together."""
+MOST = 8 * 1024 * 1024
+"""Characters that may wait for a slow reader; what comes beyond is dropped, and counted in a line of its own."""
+_AT_ONCE = 4096  # bytes: a pipe takes so much whole, or nothing, when several processes write into it
+
+
+class Lines:
+    """A logger whose lines are written to a file by a thread: nobody waits for them, but `flush` at a process's end.
+
+    A process that is killed loses the lines of its last hundredths of a second. Those a fork finds are its parent's.
+    """
+
+    def __init__(self, file: int, *, pause: float = PAUSE, most: int = MOST) -> None:
+        self._file = file
+        self._pause = pause
+        self._most = most
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._some = threading.Event()
+        self._none = threading.Event()
+        self._none.set()
+        self._waiting: list[str] = []
+        self._size = 0  # of the waiting lines, and of those being written
+        self._dropped = 0
+        self._thread: threading.Thread | None = None
+
+    def msg(self, line: str) -> None:
+        """Takes a line and returns at once."""
+        with self._lock:
+            if self._size + len(line) > self._most:
+                self._dropped += 1
+                return
+            self._waiting.append(line)
+            self._size += len(line)
+            if len(self._waiting) > 1:
+                return
+            self._none.clear()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="relais-log", daemon=True)
+                self._thread.start()
+        self._some.set()
+
+    debug = info = warning = error = msg
+
+    def flush(self, patience: float = 2.0) -> None:
+        """Waits until everything is written, at most `patience` seconds."""
+        self._none.wait(patience)
+
+    def _run(self) -> None:
+        while True:
+            self._some.wait()
+            self._some.clear()
+            time.sleep(self._pause)
+            with self._lock:
+                lines, self._waiting = self._waiting, []
+                dropped, self._dropped = self._dropped, 0
+            if dropped:
+                lines.append(_rendered(None, "warning", {"event": "lines_dropped", "lines": dropped}))
+            self._put([f"{line}\n".encode() for line in lines])
+            with self._lock:
+                self._size = sum(map(len, self._waiting))
+                if not self._waiting:
+                    self._none.set()
+
+    def _put(self, lines: list[bytes]) -> None:
+        """Whole lines together, as far as a pipe takes them in one piece."""
+        piece = b""
+        for line in [*lines, b""]:
+            if piece and (not line or len(piece) + len(line) > _AT_ONCE):
+                try:
+                    self._write(piece)
+                except OSError:  # the disk is full, or nobody reads any more: calls go on
+                    with self._lock:
+                        self._dropped += piece.count(b"\n")
+                piece = b""
+            piece += line
+
+    def _write(self, piece: bytes) -> None:
+        while piece:
+            piece = piece[os.write(self._file, piece) :]
+
+
+# --- setting up -------------------------------------------------------------------------------------------------------
+
+_LIBRARIES = ("zeep", "aiohttp", "asyncio", "urllib3")
+_lines: Lines | None = None
+
+
+def configure(level: str = "info", *, stream: TextIO | Lines | None = None) -> None:
+    """Sets the process's one logger up. A text `stream` is written before whoever says a line goes on; without stream,
+    `Lines` write to standard output."""
+    global _lines
     # zeep writes whole envelopes, passwords included, at DEBUG: the libraries only speak from WARNING up.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    for name in ("zeep", "aiohttp", "asyncio", "urllib3"):
+    for name in _LIBRARIES:
         logging.getLogger(name).setLevel(logging.ERROR)
+    stream = stream or Lines(sys.stdout.fileno())
+    _lines = stream if isinstance(stream, Lines) else None
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
-            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
-            mask,
-            _render,
-        ],
+        processors=[_rendered],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stdout),
+        logger_factory=(lambda *_: stream) if isinstance(stream, Lines) else structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
 
 
+def flush() -> None:
+    """Waits for the lines still to be written: before a process forks or ends."""
+    if _lines is not None:
+        _lines.flush()
+
+
+atexit.register(flush)
 log = structlog.get_logger()

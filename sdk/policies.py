@@ -6,10 +6,12 @@ Each is a `Policy`; each costs a few microseconds when all goes well. One set pe
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -49,6 +51,10 @@ class Log:
         self._instance = instance
         self._clock = clock
 
+    @cached_property
+    def _log(self) -> Any:
+        return _log.bind(instance=self._instance)  # once: a logger that looks its settings up is not free
+
     def __call__(self, inner: Send) -> Send:
         async def send(request: Request) -> Response:
             call = current_call()
@@ -71,20 +77,20 @@ class Log:
                 spent = self._clock() - started
                 call.exchanges += current.attempts
                 call.upstream_seconds += spent
-                parts = urlsplit(request.url)
-                (_log.debug if outcome == "answered" else _log.info)(
-                    "upstream",
-                    instance=self._instance,
-                    method=request.method,
-                    host=parts.hostname,
-                    path=parts.path,
-                    status=status,
-                    bytes=size or current.received,
-                    duration_ms=round(spent * 1000, 1),
-                    request_id=call.request_id,
-                    attempt=current.attempts,
-                    outcome=outcome,
-                )
+                if outcome != "answered" or self._log.is_enabled_for(logging.DEBUG):
+                    parts = urlsplit(request.url)
+                    (self._log.debug if outcome == "answered" else self._log.info)(
+                        "upstream",
+                        method=request.method,
+                        host=parts.hostname,
+                        path=parts.path,
+                        status=status,
+                        bytes=size or current.received,
+                        duration_ms=round(spent * 1000, 1),
+                        request_id=call.request_id,
+                        attempt=current.attempts,
+                        outcome=outcome,
+                    )
 
         return send
 

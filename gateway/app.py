@@ -25,10 +25,12 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from sdk import envelope
+from sdk.egress import Egress
 from sdk.errors import InvalidInput, RelaisError, Text
 
 from . import journal
 from .access import Access
+from .callbacks import Callbacks, open_ways, whom
 from .deliveries import Deliveries
 from .dispatch import Dispatch
 from .errors import Internal
@@ -98,6 +100,7 @@ class Server:
         self.deliveries: Deliveries
         self.follow: Follow
         self.following: Following
+        self.callbacks: Callbacks
         self.jobs: Jobs
         self.watch: Watch
         self.registry: Registry
@@ -111,10 +114,13 @@ class Server:
         self._store = await asyncio.to_thread(Store.open, self._settings.store_url)
         access = Access(self._settings.clients, Nonces(self._store), time.time, settings.trusted_proxies)
         metrics = Metrics()
-        self.deliveries = Deliveries(self._store, Seal(self._settings.keys_file), self._settings.deliveries)
+        seal, clients = Seal(self._settings.keys_file), self._settings.clients
+        self._ways = open_ways(clients.values(), self._towards(ports), folder)
+        self.callbacks = Callbacks(self._store, seal, clients, self._ways, clock=time.time, count=metrics.called_back)
+        self.deliveries = Deliveries(self._store, seal, self._settings.deliveries, whom=partial(whom, clients))
         self.follow = Follow(self.deliveries, self.registry.instances.get)
         self.following = Following(self.deliveries, self.registry.instances.get)
-        self.jobs = Jobs(self.deliveries, [self.follow, self.following], personal_days(self._settings))
+        self.jobs = Jobs(self.deliveries, [self.follow, self.following, self.callbacks], personal_days(self._settings))
         self.watch = Watch(self.registry.instances.values(), folder, metrics, self.jobs, lead=self._lead)
         self.dispatch = Dispatch(
             self.registry,
@@ -135,6 +141,9 @@ class Server:
         if admin is not None:
             await self._listen(partial(_figures, metrics), admin)
         self.watch.start()
+
+    def _towards(self, denied_ports: frozenset[int]) -> Callable[[frozenset[tuple[str, int]]], Egress]:
+        return partial(Egress, private=self._settings.egress.private, denied_ports=denied_ports)
 
     async def _listen(self, answer: Callable[[web.BaseRequest], Any], listening: socket.socket) -> None:
         server = _Listener(
@@ -175,6 +184,8 @@ class Server:
             log.warning("drain_cut_short", grace=grace)
         seen.cancel()
         await self.registry.close()
+        for way in self._ways.values():
+            await way.close()
         await self.deliveries.leave()
         await self._store.close()
 

@@ -21,9 +21,20 @@ from sdk.model import invalid_input
 
 from .errors import UnsupportedType
 
-__all__ = ["SIGNATURE_PARAMETERS", "business_query", "decode_body", "decode_form", "decode_json", "unflatten"]
+__all__ = [
+    "CALLBACK_PARAMETER",
+    "SIGNATURE_PARAMETERS",
+    "business_query",
+    "decode_body",
+    "decode_form",
+    "decode_json",
+    "unflatten",
+]
 
 SIGNATURE_PARAMETERS = frozenset({"orig", "algo", "timestamp", "nonce", "signature"})
+CALLBACK_PARAMETER = "callback-url"
+"""Names the address to be told at; no method's parameter can bear this name, since it is no Python word."""
+_NOT_BUSINESS = SIGNATURE_PARAMETERS | {CALLBACK_PARAMETER}
 
 MAX_DEPTH = 32
 MAX_KEYS = 10_000  # of a form or of a flat object: what one rebuilds, not what one receives nested
@@ -416,7 +427,7 @@ def _clean_member(text: str, key: str) -> str:
 
 
 def business_query(raw_query: str) -> list[tuple[str, str]]:
-    """The query's pairs without those of the Publik signature, in order, blank ones kept, texts in NFC."""
+    """The query's pairs but those of Publik's signature and of callbacks, in order, blank ones kept, texts in NFC."""
     if _BAD_ESCAPE.search(raw_query):
         raise InvalidInput(
             Text(
@@ -435,9 +446,7 @@ def business_query(raw_query: str) -> list[tuple[str, str]]:
         raise InvalidInput(
             Text("L'adresse a plus de 1000 paramètres.", en="The address has more than 1000 parameters.")
         ) from None
-    return [
-        (_clean_member(key, key), _clean_member(value, key)) for key, value in pairs if key not in SIGNATURE_PARAMETERS
-    ]
+    return [(_clean_member(key, key), _clean_member(value, key)) for key, value in pairs if key not in _NOT_BUSINESS]
 
 
 # --- by type ----------------------------------------------------------------------------------------------------------

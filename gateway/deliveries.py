@@ -83,7 +83,9 @@ class _Attempt:
 
 
 class Deliveries:
-    """The journal of this process. `clock` gives seconds since 1970, `monotonic` those of a clock never set back."""
+    """The journal of this process. `whom` gives what is kept of a client's request to tell its caller later; `clock`
+    gives seconds since 1970, `monotonic` those of a clock never set back.
+    """
 
     def __init__(
         self,
@@ -91,6 +93,7 @@ class Deliveries:
         seal: Seal,
         options: DeliveryOptions,
         *,
+        whom: Callable[[str, Mapping[str, str], str | None], bytes | None] = lambda client, headers, address: None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -99,6 +102,7 @@ class Deliveries:
         self.seal = seal
         self.options = options
         self.clock = clock
+        self._whom = whom
         self.node = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._monotonic = monotonic
         self._sleep = sleep
@@ -138,10 +142,14 @@ class Deliveries:
         client: str,
         headers: Mapping[str, str],
         call: Call,
+        callback_url: str | None = None,
     ) -> Answered:
-        """Carries the request out once, whatever happens, or gives the answer of the first time."""
+        """Carries the request out once, whatever happens, or gives the answer of the first time. `callback_url` is
+        where the caller wants to be told what comes later, when it says so itself.
+        """
         defer = endpoint.declaration.deferred
-        new = self._new(instance, endpoint, sent, body, arguments, client, headers, call)
+        caller = self._whom(client, headers, callback_url)
+        new = self._new(instance, endpoint, sent, body, arguments, client, headers, call, caller)
         self._must_be_seen()
         begun: Begun = await self.store.run(
             lambda connection: records.begin(connection, new, self.node, self.clock(), self.options.lease, defer=defer)
@@ -168,6 +176,7 @@ class Deliveries:
         client: str,
         headers: Mapping[str, str],
         call: Call,
+        caller: bytes | None,
     ) -> New:
         declaration = endpoint.declaration
         fingerprint = sent.fingerprint(endpoint, body)
@@ -197,6 +206,7 @@ class Deliveries:
             expected=(lambda row: self.seal.seal(json.dumps(expected).encode(), instance.where, "expected", row))
             if expected
             else None,
+            caller=(lambda row: self.seal.seal(caller, instance.where, "caller", row)) if caller else None,
         )
 
     def _patience(self, instance: Instance, endpoint: Endpoint) -> float:
@@ -367,6 +377,8 @@ class Deliveries:
         if not written:
             log.error("fenced", delivery=begun.id, attempt=begun.attempt, state=end.state)
             return End("UNKNOWN", error=_unknown(begun, detail="fenced"))
+        if begun.tells:
+            self.wake("callbacks", self.clock())
         if attempt.left:
             outcome = "ok" if end.error is None else type(end.error).__name__
             log.warning("late_outcome", delivery=begun.id, instance=attempt.instance.where, outcome=outcome)

@@ -25,6 +25,7 @@ from . import pages
 from .access import Access
 from .bodies import business_query
 from .cache import Cache, cache_key
+from .callbacks import callback_url
 from .deliveries import Deliveries, timed_out
 from .errors import Forbidden, Internal, MethodNotAllowed, UnknownEndpoint
 from .following import Following
@@ -151,7 +152,15 @@ class Dispatch:
         arguments = sent.arguments(endpoint, body)
         if endpoint.kind in ("create", "update"):
             answered = await self._deliveries.submit(
-                instance, endpoint, sent, body, arguments, client=trace.client, headers=request.headers, call=call
+                instance,
+                endpoint,
+                sent,
+                body,
+                arguments,
+                client=trace.client,
+                headers=request.headers,
+                call=call,
+                callback_url=callback_url(query, request.headers),
             )
             if answered.ticket:
                 response = _plain(answered.json)

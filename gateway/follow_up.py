@@ -152,7 +152,8 @@ class Follow(Look):
         journal = self._deliveries
         ended = {"state": state, "next_at": None, "updated": journal.clock(), **(values or {})}
         told = journal.told(row, state, data=data, error=error) if row["caller"] is not None else None
-        await self._step(row, ended, told)
+        if await self._step(row, ended, told) and told is not None:
+            journal.wake("callbacks", journal.clock())
 
     async def _step(self, row: dict[str, Any], values: dict[str, Any], told: Told | None = None) -> bool:
         step = partial(

@@ -65,6 +65,12 @@ class Metrics:
             multiprocess_mode="mostrecent",
             registry=registry,
         )
+        self._callbacks = prometheus.Counter(
+            "relais_callbacks",
+            "Callbacks to callers: accepted, retried, given up",
+            ["client", "outcome"],
+            registry=registry,
+        )
         self._children: dict[tuple[str, str, str], tuple[Any, Any, Any]] = {}
 
     def observe(self, connector: str, endpoint: str, outcome: str, seconds: float, upstream_seconds: float) -> None:
@@ -101,6 +107,10 @@ class Metrics:
     def cached(self, connector: str, freshness: str) -> None:
         """A cached endpoint answered; `freshness` is fetched, cached or stale."""
         self._cache.labels(connector, freshness).inc()
+
+    def called_back(self, client: str, outcome: str) -> None:
+        """A caller was told something later; `outcome` is accepted, retried or given_up."""
+        self._callbacks.labels(client, outcome).inc()
 
     def exposition(self) -> bytes:
         """The text Prometheus reads, all processes together."""

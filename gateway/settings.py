@@ -4,6 +4,7 @@
     [deliveries]                       quarantine, retention of the journal
     [egress]                           private networks the instances may reach
     [clients.NAME]                     who may call, with which credential, which endpoints
+    [clients.NAME.callback]            how its workflow engine is told what comes later
     [instances.CONNECTOR.INSTANCE]     one town's connector: settings, http
 
 A value may be a reference to a secret: `{ env = "NAME" }` or `{ file = "secrets/name" }`. Paths are relative to
@@ -26,13 +27,15 @@ import pydantic
 from pydantic import BaseModel, BeforeValidator, Field, InstanceOf, field_validator, model_validator
 
 from sdk.errors import Text
-from sdk.model import Model, Secret
+from sdk.http import HttpOptions
+from sdk.model import HttpUrl, Model, Secret
 
 from .errors import BadSettings
 from .toml_lines import lines_of
 from .toml_reading import NOWHERE, Raw, Reading, Source
 
 __all__ = [
+    "CallbackSettings",
     "ClientSettings",
     "DeliveryOptions",
     "GatewaySettings",
@@ -224,6 +227,33 @@ class SignatureKey(Model):
     key: Annotated[Secret, _filled(1)]
 
 
+_SLUG = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+
+
+class CallbackSettings(Model):
+    """`[clients.NAME.callback]`: where and how the caller's workflow engine (w.c.s.) is told what comes later."""
+
+    url: HttpUrl = Field(description="Its site; nothing else is ever told anything", examples=["https://demarches.…"])
+    trigger: str = Field(default="", pattern=_SLUG, description="Identifier of the status trigger to pull")
+    hook: str = Field(default="", pattern=_SLUG, description="Identifier of the global action's hook, instead")
+    signature: SignatureKey | None = None
+    basic: BasicCredentials | None = None
+    hours: float = Field(default=72.0, gt=0, description="Told again and again so long; a third where it answers 404")
+    http: HttpOptions = Field(default_factory=lambda: HttpOptions.model_validate({}))
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> CallbackSettings:
+        for one, other, names in (
+            (self.trigger, self.hook, ("trigger", "hook")),
+            (self.signature, self.basic, ("signature", "basic")),
+        ):
+            if bool(one) == bool(other):
+                raise ValueError(
+                    Text(f"il faut {names[0]} ou {names[1]}, l'un des deux", en=f"needs one of {' and '.join(names)}")
+                )
+        return self
+
+
 class ClientSettings(Model):
     """`[clients.NAME]`: a caller's account. Without a right it may call nothing."""
 
@@ -234,6 +264,7 @@ class ClientSettings(Model):
     ip: tuple[Cidr, ...] = Field(default=(), description="Where it calls from; restricts its other credentials")
     trusted_ip: bool = Field(default=False, description="`ip` is enough by itself")
     rights: tuple[Annotated[InstanceOf[Right], BeforeValidator(_right)], ...] = Field(examples=[["payfip/*/*"]])
+    callback: CallbackSettings | None = Field(default=None, description="How its workflow engine is told what follows")
 
     @model_validator(mode="after")
     def _has_a_credential(self) -> ClientSettings:

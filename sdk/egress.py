@@ -38,6 +38,7 @@ _NEVER_V6 = tuple(ipaddress.IPv6Network(n) for n in ("::/128", "fe80::/10", "fec
 
 _AUTHORITY = re.compile(r"(https?)://([^/?#]*)", re.IGNORECASE)
 _HOST_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9.])?)(?::[0-9]{1,5})?")
+_ENCODED = re.compile(r"(?:[A-Za-z0-9._~!$'()*+,;=:@/?&-]|%[0-9A-Fa-f]{2})*")
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 CONTROL = re.compile(r"[\x00-\x20\x7f\\]")
 _resolving = ThreadPoolExecutor(max_workers=8, thread_name_prefix="relais-dns")  # apart from the loop's own pool
@@ -145,6 +146,10 @@ def _parse(url: str) -> URL | None:
         return None
     if _literal(host) and ":" not in host and not _canonical_v4(host):
         return None
+    query = url.partition("#")[0].partition("?")[2]
+    if "%" in query and parsed.raw_query_string != query and _ENCODED.fullmatch(query):
+        # Sent as written: what is signed in an address is signed in one spelling.
+        parsed = URL(f"{parsed.with_query(None).with_fragment(None)}?{query}", encoded=True)
     return parsed
 
 

@@ -1,4 +1,4 @@
-"""A workflow engine in miniature: calls a webservice and judges its answer as w.c.s. does.
+"""A workflow engine in miniature: calls a webservice and judges its answer as w.c.s. does, and is told what follows.
 
 Written from the public facts about Publik's wire contracts; every rule of decision carries the number of its step there
 (workflow calls: seven steps and their defaults; data sources: item rules). Times are seconds.
@@ -7,6 +7,11 @@ Written from the public facts about Publik's wire contracts; every rule of decis
         outcome = await engine.call("http://127.0.0.1:8000/payfip/demo/payments", {"amount": "42.50"})
         assert outcome.ok and outcome.stopped_by is None
         source = await engine.list("http://127.0.0.1:8000/tabular/demo/schools")
+
+    async with Forms(keys={"relais.example.org": "s3cr3t"}) as forms:
+        form = forms.add("demande", "12", triggers={"suivi"})
+        …  # somebody posts to {forms.url}/api/forms/demande/12/jump/trigger/suivi/?…&signature=…
+        assert form.data["status"] == "paid" and not forms.faults
 """
 
 from __future__ import annotations
@@ -16,14 +21,15 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 import aiohttp
+from aiohttp import BasicAuth, web
 from yarl import URL
 
 TIMEOUT = 28.0
@@ -283,3 +289,152 @@ def _item(row: Any, id_attribute: str, text_attribute: str) -> dict[str, Any] | 
     if not isinstance(text, str):
         return None
     return {**row, "id": str(identifier), "text": text}
+
+
+# --- what w.c.s. is told ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Form:
+    """A form in its workflow. `triggers` are those its present status waits for, `hooks` those of its workflow."""
+
+    triggers: set[str] = field(default_factory=set)
+    hooks: set[str] = field(default_factory=set)
+    busy: bool = False
+    data: dict[str, Any] = field(default_factory=dict)
+    received: list[Any] = field(default_factory=list)
+
+    @property
+    def told(self) -> list[Any]:
+        """What was received, each message once however often it came."""
+        return list({said["id"]: said for said in self.received}.values())
+
+
+class Forms:
+    """The receiving side: status triggers and hooks of forms, opened by a signed URL (`keys`: orig → key) or by HTTP
+    Basic (`passwords`). `modes` say how the next calls are answered: a status, "html", "redirect", "err", "cut".
+
+    `faults` gathers what a strict reader would not forgive: headers that are not exactly those, a body that is not an
+    object, a signature replayed.
+    """
+
+    def __init__(
+        self,
+        *,
+        keys: Mapping[str, str] | None = None,
+        passwords: Mapping[str, str] | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.url = ""
+        self.forms: dict[tuple[str, str], Form] = {}
+        self.modes: list[int | str] = []
+        self.faults: list[str] = []
+        self.calls: list[str] = []
+        self._keys, self._passwords = dict(keys or {}), dict(passwords or {})
+        self._clock = clock
+        self._nonces: set[str] = set()
+
+    def add(self, slug: str, number: str, *, triggers: Collection[str] = (), hooks: Collection[str] = ()) -> Form:
+        """A form that was submitted."""
+        form = self.forms[slug, number] = Form(set(triggers), set(hooks))
+        return form
+
+    async def __aenter__(self) -> Self:
+        served = web.Application()
+        served.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(served, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.calls.append(request.path)
+        mode = self.modes.pop(0) if self.modes else 200
+        if mode == "cut":
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        if mode == "html":
+            return web.Response(text="<html>Connexion</html>", content_type="text/html")
+        if mode == "redirect":
+            return web.HTTPFound("/login/")
+        if mode == "err":
+            return web.json_response(
+                {"err": 1, "err_class": "Erreur", "err_code": "publishing-error", "err_desc": None}
+            )
+        if isinstance(mode, int) and mode >= 500:
+            return web.json_response({"err": 1}, status=mode)
+        try:
+            answer = await self._told(request)
+        except _Refused as refusal:
+            status, slug = refusal.args
+            return web.json_response({"err": 1, "err_class": "…", "err_code": slug, "err_desc": None}, status=status)
+        if mode == "executed":
+            return web.json_response({"err": 1}, status=500)  # it was taken into account all the same
+        return answer
+
+    async def _told(self, request: web.Request) -> web.StreamResponse:
+        steps = request.path.strip("/").split("/")
+        if steps[:2] != ["api", "forms"] or len(steps) not in (6, 7):
+            raise _Refused(404, "not-found")
+        self._admit(request)
+        form = self.forms.get((steps[2], steps[3]))
+        if form is None:
+            raise _Refused(404, "not-found")
+        if request.method != "POST":
+            raise _Refused(403, "access-denied")
+        for name in ("Accept", "Content-Type"):
+            if request.headers.get(name) != "application/json":
+                self.faults.append(f"{name}: {request.headers.get(name)}")
+        try:
+            said = json.loads(await request.read())
+        except ValueError:
+            raise _Refused(400, "invalid-request") from None
+        if not isinstance(said, dict):
+            self.faults.append("the body is not an object")
+        if form.busy and "bypass-processing-check" not in request.query:
+            raise _Refused(403, "access-denied")
+        if steps[4:-1] == ["jump", "trigger"] and steps[-1] in form.triggers:
+            form.data |= said
+        elif steps[4:-1] == ["hooks"] and steps[-1] in form.hooks:
+            form.data[steps[-1]] = said
+        else:
+            raise _Refused(404, "not-found")
+        form.received.append(said)
+        if steps[4] == "jump":
+            return web.json_response({"err": 0, "url": None})
+        return web.json_response({"err": 0})
+
+    def _admit(self, request: web.Request) -> None:
+        given = request.headers.get("Authorization")
+        if given is not None:
+            held = BasicAuth.decode(given)
+            if self._passwords.get(held.login) != held.password:
+                raise _Refused(401, "access-denied")
+            return
+        query = request.rel_url.raw_query_string
+        signed, separator, signature = query.partition("&signature=")
+        if not separator:
+            raise _Refused(403, "access-denied")
+        said = dict(parse_qsl(signed))
+        key = self._keys.get(said.get("orig", ""))
+        if key is None or said.get("algo") != "sha256":
+            raise _Refused(403, "access-denied")
+        digest = hmac.new(key.encode(), signed.encode(), hashlib.sha256).digest()
+        if not hmac.compare_digest(base64.b64encode(digest).decode(), unquote(signature)):
+            raise _Refused(403, "access-denied")
+        stamp = datetime.strptime(said["timestamp"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        if abs((self._clock() - stamp).total_seconds()) > 30:
+            raise _Refused(403, "access-denied")
+        if said["nonce"] in self._nonces:
+            self.faults.append("a nonce used twice")
+            raise _Refused(403, "access-denied")
+        self._nonces.add(said["nonce"])
+
+
+class _Refused(Exception):
+    """HTTP status and slug."""

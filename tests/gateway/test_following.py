@@ -8,121 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 from sqlalchemy import select, update
 
 from gateway.store.tables import deliveries, followed
-from sdk import (
-    Choice,
-    Connector,
-    Http,
-    HttpUrl,
-    Model,
-    NotFound,
-    Progress,
-    Receipt,
-    Rejected,
-    Rest,
-    Text,
-    callback,
-    create,
-    current_call,
-    get,
-)
 
 from .conftest import Gateway, running, upstream
-
-
-class Settings(Model):
-    url: HttpUrl
-
-
-class Debt(Model):
-    reference: str
-    year: int
-    note: str = ""
-
-
-class Rung(Model):
-    number: str
-
-
-class Till(Connector[Settings]):
-    """Une caisse, où l'on paie plus tard."""
-
-    name, title, category = "till", "Caisse", "Tests"
-
-    def __init__(self, settings: Settings, http: Http) -> None:
-        super().__init__(settings, http)
-        self.rest = Rest(http, settings.url, refusals=(422,), unprocessed=(503,))
-        self.notes: list[str] = []
-
-    @create(
-        "payments",
-        delivery="at-most-once",
-        follow="payment",
-        subject=("reference", "year"),
-        absent="void",
-        errors=(Rejected,),
-    )
-    async def pay(self, debt: Debt) -> Receipt:
-        """Payer une dette."""
-        for number in current_call().earlier:
-            found = await self.payment(number)
-            if found.status == "paid":
-                raise Rejected(Text("Cette dette est déjà payée.", en="This debt is paid."))
-            if not found.final:
-                return Receipt(id=number)
-        return Receipt(id=str((await self.rest.post("payments", json={"of": debt.reference}))["id"]))
-
-    @create("payments/{reference}/cancel", delivery="idempotent", subject=("reference", "year"))
-    async def cancel(self, reference: str, year: int) -> Receipt:
-        """Annuler une dette."""
-        return Receipt(id=str(len(current_call().earlier)))
-
-    @get("debts/{reference}")
-    async def debt(self, reference: str, year: int) -> list[Choice]:
-        """Les paiements d'une dette."""
-        found = await current_call().made({"reference": reference, "year": year})
-        return [Choice(id=one.id, text=f"{one.status} {'final' if one.final else 'open'}") for one in found]
-
-    @get("payments/{number}")
-    async def payment(self, number: str, note: str = "") -> Progress:
-        """Un paiement."""
-        self.notes.append(note)
-        status = (await self.rest.get("payments", params={"id": number}))["status"]
-        if status == "unknown":
-            raise NotFound(Text("Paiement inconnu.", en="Unknown payment."))
-        return Progress(id=number, status=status, final=status in ("paid", "refused"), void=status == "refused")
-
-    @callback("notification", looks="pay")
-    async def notification(self, rung: Rung) -> str | None:
-        """Le prestataire prévient."""
-        return rung.number or None
-
-
-class Publisher:
-    """Makes payments whose status the tests change."""
-
-    def __init__(self) -> None:
-        self.made: dict[str, str] = {}
-        self.looks = 0
-        self.slow = asyncio.Event()
-        self.slow.set()
-        self.reached = asyncio.Event()
-        self.down = False
-
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
-        if request.method == "GET":
-            self.looks += 1
-            if self.down:
-                return web.Response(status=503)
-            return web.json_response({"status": self.made.get(request.query["id"], "unknown")})
-        self.reached.set()
-        await self.slow.wait()
-        number = f"P{len(self.made) + 1}"
-        self.made[number] = "started"
-        return web.json_response({"id": number})
+from .till import Publisher, Till
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -855,3 +855,9 @@ def test_every_address_of_the_loopback_networks_is_judged_the_same() -> None:
     egress = Egress(frozenset(), private=("127.0.0.1/32",))
     assert egress.refusal("127.0.0.1", 1) is None
     assert egress.refusal(str(ipaddress.ip_address("127.0.0.2")), 1)
+
+
+@pytest.mark.parametrize("query", ["at=09%3A31%3A00Z&signature=a/b%2Bc%3D", "q=caf%C3%A9&empty=", "q=%20a+b"])
+def test_a_query_that_is_encoded_already_is_sent_as_written(query: str) -> None:
+    egress = Egress(hosts=frozenset({("api.example.org", 443)}))
+    assert str(egress.check(f"https://api.example.org/a%20b?{query}")) == f"https://api.example.org/a%20b?{query}"

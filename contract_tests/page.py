@@ -11,6 +11,7 @@ import base64
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -136,7 +137,8 @@ def _render(report: Report, now: datetime, language: Language, cut: int) -> str:
         seal=_seal_of(tested),
         steps=steps,
         obligations=[group for group in steps if group[0].status == "fail" and any(outcome.must for outcome in group)],
-        unknown=[outcome for outcome in report.outcomes if outcome.status in ("skip", "error") and outcome.must],
+        unknown=(unknown := [one for one in report.outcomes if one.status in ("skip", "error") and one.must]),
+        reasons=_reasons(unknown),
         anchors=anchors,
         sections=sections,
         waived=[outcome for outcome in report.outcomes if outcome.waiver],
@@ -184,6 +186,12 @@ def _groups(report: Report, profile: Profile, told_in: set[int]) -> list[Group]:
     return sorted(groups.values(), key=order)
 
 
+def _reasons(unknown: Iterable[Outcome]) -> list[tuple[Bilingual, int]]:
+    """Why obligations could not be verified, the most frequent reason first: settle it, and they will be."""
+    counted = Counter((outcome.message.fr, outcome.message.en) for outcome in unknown)
+    return [(Bilingual(fr=fr, en=en), count) for (fr, en), count in counted.most_common(5)]
+
+
 def _catalogue(outcomes: Iterable[Outcome]) -> list[tuple[Requirement, Status]]:
     worst: dict[str, tuple[Requirement, Status]] = {}
     for outcome in outcomes:
@@ -220,6 +228,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "text": _text,
         "pair": _pair,
+        "ids": _ids,
         "day": _day,
         "clock": _clock,
         "cut": _cut,
@@ -243,6 +252,11 @@ def _both(fr: str, en: str) -> Markup:
 
 def _pair(value: Bilingual | Text) -> Markup:
     return _both(_cut(value.fr, 2000), _cut(value.en, 2000))
+
+
+def _ids(value: Bilingual) -> Markup:
+    """A pair in which no requirement's id is broken at the end of a line."""
+    return Markup(re.sub(r"PUB-[A-Z]+-[0-9]+", r"<span class=id>\g<0></span>", str(_pair(value))))  # noqa: S704
 
 
 def _day(instant: datetime) -> Markup:

@@ -98,9 +98,9 @@ def verdict(profile: Profile, outcomes: Iterable[Outcome], today: date) -> Verdi
     elif unknown or waived or errors:
         judgement = "partial"
         parts = [
-            (unknown, "obligations non vérifiées", "obligations not verified"),
-            (waived, "sous dérogation", "under a waiver"),
-            (errors, "erreurs de la suite", "errors of the suite"),
+            (unknown, "Obligations non vérifiées", "Obligations not verified"),
+            (waived, "Sous dérogation", "Under a waiver"),
+            (errors, "Erreurs de la suite", "Errors of the suite"),
         ]
         told = [(_names(some), fr, en) for some, fr, en in parts if some]
         why = Text(

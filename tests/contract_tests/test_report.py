@@ -488,3 +488,56 @@ def test_a_target_cannot_write_on_the_terminal() -> None:
     text = told(seal(data))
     assert not set(text) & {"\x1b", "\x9b", "\r", "\x07"}
     assert "⟨U+001B⟩[2J⟨U+009B⟩31m[bold]" in text
+
+
+# --- read by everybody
+
+
+def _luminance(colour: str) -> float:
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    channels = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_every_colour_of_a_text_stands_out_on_every_ground_in_light_and_dark(tmp_path: Path) -> None:
+    style = page(tmp_path, report_data()).raw["style"]
+    themes = [dict(re.findall(r"--(\w+):(#[0-9a-f]+)", block)) for block in re.findall(r":root\{([^}]*)\}", style)]
+    themes = [theme for theme in themes if "ink" in theme]
+    assert len(themes) == 2
+    for theme in themes:
+        for text in ("ink", "soft", "gilt", "deep", "pass", "warn", "fail", "skip", "omit", "error"):
+            for ground in ("paper", "card", "tint"):
+                low, high = sorted((_luminance(theme[text]), _luminance(theme[ground])))
+                assert (high + 0.05) / (low + 0.05) >= 4.5, (text, ground)
+
+
+def test_what_holds_is_folded_and_what_does_not_is_in_sight(tmp_path: Path) -> None:
+    shown = page(tmp_path, report_data(200))
+    inside, folded, open_ = 0, 0, 0
+    for tag, attributes in shown.tags:
+        classes = attributes.get("class", "").split()
+        inside = inside or int(tag == "details" and "held" in classes)
+        if tag == "section":
+            inside = 0
+        if tag == "details" and "g" in classes:
+            assert ("bad" in classes) != bool(inside)
+            folded, open_ = folded + bool(inside), open_ + (not inside)
+    assert folded
+    assert open_
+
+
+def test_a_report_that_could_not_judge_says_what_is_missing(tmp_path: Path) -> None:
+    data = report_data()
+    text = page(tmp_path, data).text
+    unknown = [one for one in data["outcomes"] if one["status"] in ("skip", "error")]
+    musts = [one for one in unknown if any(each["level"] == "MUST" for each in one["requirements"])]
+    assert musts
+    assert "Ce qui manque pour juger les obligations restées sans réponse" in text
+    assert musts[0]["message"]["fr"] in text[: text.index("Le détail, pour qui corrige")]
+
+
+def test_nothing_of_the_page_needs_a_script_to_be_read(tmp_path: Path) -> None:
+    shown = page(tmp_path, report_data())
+    hidden = {attributes.get("id") for _, attributes in shown.tags if "hidden" in attributes}
+    assert hidden == {"print", "tools", "none"}  # what only a script can serve

@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import codecs
 import re
+import threading
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from random import randrange
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import pydantic
@@ -28,6 +31,7 @@ Element = Any  # lxml's element: its stubs are too narrow to be of help
 MAX_BYTES = 10 * 1024 * 1024
 MAX_ELEMENTS = 1_000_000
 MAX_DEPTH = 200
+PARSER_DEPTH = 256  # what the parser itself refuses to exceed, for nothing, unless the document is `huge`
 MAX_NAMES = 20_000
 SMALL = 64 * 1024  # below, a document cannot hold enough elements or names to hurt
 OFF_THE_LOOP = 256 * 1024
@@ -37,6 +41,7 @@ _NIL = f"{{{XSI}}}nil"
 
 _DECLARATION = re.compile(r"<\?xml\s[^>]{0,300}?\?>", re.ASCII)
 _DECLARED_ENCODING = re.compile(rb"""^\s*<\?xml\b[^>]{0,200}?\bencoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
+_PLAINLY_UTF8 = re.compile(rb"""<(?:\?xml version=["']1.0["'](?: encoding=["'](?i:utf-8)["'])? ?\?>|[A-Za-z])""")
 _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
@@ -100,7 +105,21 @@ def parse_strictly(
     """`parse` for the documents of nobody in particular: raises `XmlRefused`."""
     content = _utf8(data, charset, max_bytes)
     _refuse_doctype(content)
-    options: dict[str, Any] = {
+    try:
+        if _is_worth_counting(content, max_elements, max_names):
+            root = _counted(content, _options(huge), max_elements, max_names)
+        else:
+            root = etree.fromstring(content, _parser(huge))
+    except (etree.LxmlError, ValueError) as error:
+        raise _refused(error) from None
+    if (max_depth < PARSER_DEPTH or huge) and _is_deeper(root, max_depth):
+        raise XmlRefused(f"deeper than {max_depth} elements")
+    _refuse_internal_subset(root)
+    return root
+
+
+def _options(huge: bool) -> dict[str, Any]:
+    return {
         "encoding": "utf-8",
         "resolve_entities": False,
         "load_dtd": False,
@@ -110,25 +129,65 @@ def parse_strictly(
         "remove_pis": True,
         "remove_comments": True,
     }
-    try:
-        if len(content) <= SMALL:
-            root: Element = etree.fromstring(content, etree.XMLParser(**options))
-            if max_elements < SMALL // 4 and root.xpath("count(//*)") > max_elements:
-                raise XmlRefused(f"more than {max_elements} elements")
-        else:
-            root = _counted(content, options, max_elements, max_names)
-        if root.xpath("boolean(" + "/*" * (max_depth + 1) + ")"):
-            raise XmlRefused(f"deeper than {max_depth} elements")
-    except etree.XMLSyntaxError as error:
-        raise XmlRefused(f"not well-formed: {_reason(error)}") from None
-    except (etree.LxmlError, ValueError) as error:
-        if isinstance(error, XmlRefused):
-            raise
-        raise XmlRefused(f"not parsable: {type(error).__name__}") from None
+
+
+_kept = threading.local()
+
+
+def _parser(huge: bool) -> Any:
+    """One per thread: making one costs a fifth of parsing a small document."""
+    name = "huge" if huge else "usual"
+    found = getattr(_kept, name, None)
+    if found is None:
+        found = etree.XMLParser(**_options(huge))
+        setattr(_kept, name, found)
+    return found
+
+
+def _refused(error: Exception) -> XmlRefused:
+    if isinstance(error, XmlRefused):
+        return error
+    if isinstance(error, etree.XMLSyntaxError):
+        return XmlRefused(f"not well-formed: {_reason(error)}")
+    return XmlRefused(f"not parsable: {type(error).__name__}")
+
+
+def _refuse_internal_subset(root: Element) -> None:
     info = root.getroottree().docinfo
     if info.doctype or info.internalDTD is not None:
         raise XmlRefused("it has a DOCTYPE")
-    return root
+
+
+@lru_cache(maxsize=32)
+def _has_depth(depth: int) -> Any:
+    return etree.XPath("boolean(" + "/*" * depth + ")")
+
+
+def _is_deeper(root: Element, depth: int) -> bool:
+    """The short question first: nearly no document is deeper than its answer."""
+    return bool(_has_depth(min(12, depth + 1))(root) and _has_depth(depth + 1)(root))
+
+
+_NAMES = re.compile(rb"<([^\s/>!?]+)|\s([^\s=<>\"']{1,200})\s*=")
+_SLICE, _SLICES = 4 * 1024, 16
+"""Of a large document, one slice in sixteen is looked at before it is parsed."""
+
+
+def _is_worth_counting(content: bytes, max_elements: int, max_names: int) -> bool:
+    """Whether the document may hold more elements or names than it may.
+
+    Looking at every tag costs as much as parsing, so this looks at slices drawn at random, sixteen times fewer bytes:
+    what is near a limit is then counted exactly.
+    """
+    if len(content) <= SMALL:
+        return max_elements < SMALL // 4 and content.count(b"<") > max_elements
+    elements, names = 0, set[Any]()
+    for start in range(0, len(content), _SLICES * _SLICE):
+        at = start + randrange((_SLICES - 1) * _SLICE)  # noqa: S311 (a sample, not a secret)
+        found = _NAMES.findall(content, at, at + _SLICE)
+        elements += sum(1 for tag, _ in found if tag)
+        names.update(found)
+    return elements * _SLICES > max_elements * 0.8 or len(names) * _SLICES > max_names * 0.8
 
 
 def _counted(content: bytes, options: Mapping[str, Any], max_elements: int, max_names: int) -> Element:
@@ -149,6 +208,40 @@ def _counted(content: bytes, options: Mapping[str, Any], max_elements: int, max_
     return parser.close()
 
 
+class Feed:
+    """A document parsed piece by piece, so that no piece holds the loop: `root` is there from its start tag on.
+
+    Elements that are followed by another one may be read and removed. The same refusals as `parse`: those that need
+    the whole text are made at once. Raises `XmlRefused`, here and in each method.
+    """
+
+    def __init__(
+        self, data: bytes, roots: Sequence[str], *, max_bytes: int, huge: bool = False, charset: str | None = None
+    ) -> None:
+        self.content = _utf8(data, charset, max_bytes)
+        _refuse_doctype(self.content)
+        self.is_plain = not _is_worth_counting(self.content, MAX_ELEMENTS, MAX_NAMES)
+        """False when it must be counted while it is parsed: `parse` does."""
+        self.root: Element | None = None
+        self._at = 0
+        self._parser: Any = etree.XMLPullParser(events=("start",), tag=roots, **_options(huge))
+
+    def step(self, size: int = 4 * 1024) -> bool:
+        """Parses the next bytes; False when there are no more."""
+        try:
+            if self._at >= len(self.content):
+                self.root = self._parser.close()
+                _refuse_internal_subset(self.root)
+                return False
+            self._parser.feed(self.content[self._at : self._at + size])
+            self._at += size
+            for _, element in self._parser.read_events():
+                self.root = element if self.root is None else self.root
+        except (etree.LxmlError, ValueError) as error:
+            raise _refused(error) from None
+        return True
+
+
 def _utf8(data: str | bytes, charset: str | None, max_bytes: int) -> bytes:
     if isinstance(data, str):
         if len(data) > max_bytes:
@@ -162,7 +255,10 @@ def _utf8(data: str | bytes, charset: str | None, max_bytes: int) -> bytes:
         charset = "utf-8"
     if len(data) > max_bytes:
         raise XmlRefused(f"larger than {max_bytes} bytes")
-    encoding = _encoding(data, charset)
+    if data[:1] == b"<" and charset in (None, "utf-8", "UTF-8") and _PLAINLY_UTF8.match(data):
+        encoding = "utf-8"
+    else:
+        encoding = _encoding(data, charset)
     if encoding == "utf-8":
         content = data.removeprefix(codecs.BOM_UTF8).lstrip()
     else:

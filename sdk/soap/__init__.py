@@ -28,7 +28,7 @@ from sdk.files import File
 from sdk.messages import Request, Response
 
 from . import wsdl as grammar
-from .decoder import Answer, Record, SoapFault, invalid, read, read_request
+from .decoder import Answer, SoapFault, read, read_request
 from .encoder import NIL, UsernameToken, encode, encode_answer, encode_fault, http_headers
 from .meanings import (
     REFUSED_SECURITY,
@@ -41,6 +41,7 @@ from .meanings import (
     shown,
 )
 from .reader import refused
+from .values import Record, invalid
 from .wsdl import Operation
 
 if TYPE_CHECKING:

@@ -21,34 +21,26 @@ from zeep.xsd.context import XmlParserContext
 from zeep.xsd.valueobjects import CompoundValue
 
 from sdk import xml
-from sdk.errors import Text, UpstreamInvalid
 from sdk.files import File
 
 from . import mime
+from .compiled import UNSURE, Unsure
+from .instance import XSI_NIL, XSI_TYPE, is_odd, settle
 from .known_schemas import SOAP_ENCODING, SOAP_ENCODING_12
 from .mime import Part
-from .reader import BadValue, Reference
+from .reader import BadValue
 from .references import ReferenceRefused, without_references
+from .values import Record, invalid, plain, untyped
 from .wsdl import ENVELOPES, Operation, shown_member
 
-__all__ = ["Answer", "Record", "SoapFault", "decode", "read"]
+__all__ = ["Answer", "SoapFault", "decode", "headers", "named", "read", "settle", "shown"]
 
-XOP_INCLUDE = "{http://www.w3.org/2004/08/xop/include}Include"
-XSI_TYPE = f"{{{xml.XSI}}}type"
-XSI_NIL = f"{{{xml.XSI}}}nil"
+XOP = "http://www.w3.org/2004/08/xop/include"
+XOP_INCLUDE = f"{{{XOP}}}Include"
+_XOP_BYTES, _XSI_BYTES = XOP.encode(), xml.XSI.encode()
 
 _ENVELOPE_END = re.compile(rb"</(?:[A-Za-z_][\w.-]*:)?Envelope\s*>")
 _ENVELOPE_START = re.compile(rb"<\?xml\b|<(?:[A-Za-z_][\w.-]*:)?Envelope\b")
-
-
-class Record(dict[str, Any]):
-    """A structure of the answer: `row["code"]` or `row.code` (names that `dict` uses itself only by `[...]`)."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +71,8 @@ class Answer:
     headers: Mapping[str, Any] = field(default_factory=dict, repr=False)
     attachments: Mapping[str, File] = field(default_factory=dict, repr=False)
     fault: SoapFault | None = None
-
-
-def invalid(detail: str, *, code: str = "soap") -> UpstreamInvalid:
-    return UpstreamInvalid(
-        Text(
-            "La réponse du webservice de l'éditeur n'est pas conforme à son contrat.",
-            en="The answer of the publisher's webservice breaks its contract.",
-        ),
-        detail=detail,
-        code=code,
-    )
+    compiled: bool = False
+    """Whether a compiled reader gave the value, not zeep."""
 
 
 # --- bytes to an envelope ---------------------------------------------------------------------------------------------
@@ -99,7 +82,7 @@ def read(
     operation: Operation, body: bytes, content_type: str = "", *, max_bytes: int = xml.MAX_BYTES, huge: bool = False
 ) -> Answer:
     """The answer in a body, a fault included. Raises `UpstreamInvalid` when it is neither."""
-    if not body.strip():
+    if not body or body.isspace():
         raise invalid("empty body")
     try:
         parts = mime.split(body, content_type)
@@ -111,15 +94,22 @@ def read(
         content = content.replace(SOAP_ENCODING_12.encode(), SOAP_ENCODING.encode())
     try:
         root = xml.parse_strictly(
-            _only_envelope(content), max_bytes=max_bytes, huge=huge, charset=parameters.get("charset")
+            only_envelope(content),
+            max_bytes=max_bytes,
+            max_depth=xml.PARSER_DEPTH,
+            huge=huge,
+            charset=parameters.get("charset"),
         )
     except xml.XmlRefused as refused:
         raise invalid(f"{kind or 'no type'}: {refused}") from None
-    return decode(operation, root, others)
+    attached = bool(others) or _XOP_BYTES in content
+    return decode(operation, root, others, attached=attached, bare=_XSI_BYTES not in content)
 
 
-def _only_envelope(content: bytes) -> bytes:
+def only_envelope(content: bytes) -> bytes:
     """Without what some servers leave before the declaration or after the envelope."""
+    if content.startswith(b"<") and content.endswith(b"Envelope>"):
+        return content
     start = content.lstrip()[:4]
     if start[:1] != b"<" and b"\x00" not in start and not start.startswith(b"\xef\xbb\xbf"):
         found = _ENVELOPE_START.search(content)
@@ -136,36 +126,47 @@ def _only_envelope(content: bytes) -> bytes:
 # --- an envelope to values --------------------------------------------------------------------------------------------
 
 
-def decode(operation: Operation, envelope: Any, parts: Sequence[Part] = ()) -> Answer:
+def decode(
+    operation: Operation, envelope: Any, parts: Sequence[Part] = (), *, attached: bool = True, bare: bool = False
+) -> Answer:
     """The value of an answer, as the operation's output type says; `parts` are what travelled beside the envelope.
 
     The answer's wrapper is not shown: when it holds a single element, the value is that element's; and when that is in
     turn a structure of a single element without attribute (`ArrayOf…`), its content. Both follow from the types alone.
+    `attached` is False where nothing in the envelope can refer to a part, `bare` is True where none of its elements has
+    an `xsi:` attribute.
     """
-    if envelope.tag not in {f"{{{namespace}}}Envelope" for namespace in ENVELOPES.values()}:
+    tags = _TAGS.get(envelope.tag)
+    if tags is None:
         raise invalid(f"a document <{xml.local(envelope)[:60]}> instead of a SOAP envelope")
-    namespace = etree.QName(envelope).namespace
-    body = envelope.find(f"{{{namespace}}}Body")
-    if body is None:
-        raise invalid("an envelope without a body")
     if "output" in operation.encoded:
+        if envelope.find(tags.body) is None:
+            raise invalid("an envelope without a body")
         try:
             envelope = without_references(envelope)
         except ReferenceRefused as refused:
             raise invalid(str(refused)) from None
-        body = envelope.find(f"{{{namespace}}}Body")
+    header, body = _parts(envelope, tags)
+    if body is None:
+        raise invalid("an envelope without a body")
     nil = next(iter(body), envelope).get(XSI_NIL) in ("true", "1")
-    _settle(envelope, operation.contract.document.types)
-    fault = body.find(f"{{{namespace}}}Fault")
-    if fault is None:
-        fault = next((child for child in body if child.tag == "Fault"), None)
+    fault = next((child for child in body if child.tag in (tags.fault, "Fault")), None)
+    typed = False
+    if not bare and (attached or header is not None or fault is not None or is_odd(envelope)):
+        typed = settle(envelope, operation.contract.document.types)
+    if attached:
+        _attach(envelope)
     try:
         if fault is not None:
             return Answer(fault=_fault(operation, fault, parts))
+        value, compiled = None, False
+        if not (nil and _expected(operation, body)):
+            value, compiled = _value(operation, body, parts, typed=typed, attached=attached)
         return Answer(
-            value=None if nil and _expected(operation, body) else _value(operation, body, parts),
-            headers=_headers(operation, envelope.find(f"{{{namespace}}}Header"), parts),
+            value=value,
+            headers=headers(operation, header, parts),
             attachments={part.content_id: part.file() for part in parts},
+            compiled=compiled,
         )
     except BadValue as error:
         raise invalid(f"{_where(error)}: a text that is not of type {error}") from None
@@ -177,18 +178,44 @@ def decode(operation: Operation, envelope: Any, parts: Sequence[Part] = ()) -> A
         raise invalid(f"{_where(error)}: not decodable ({type(error).__name__})") from None
 
 
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """The names of the parts of an envelope."""
+
+    header: str
+    body: str
+    fault: str
+
+
+_TAGS = {
+    f"{{{namespace}}}Envelope": Tags(*(f"{{{namespace}}}{name}" for name in ("Header", "Body", "Fault")))
+    for namespace in ENVELOPES.values()
+}
+
+
+def _parts(envelope: Any, tags: Tags) -> tuple[Any, Any]:
+    header = body = None
+    for child in envelope:
+        tag = child.tag
+        if body is None and tag == tags.body:
+            body = child
+        elif header is None and tag == tags.header:
+            header = child
+    return header, body
+
+
 def _expected(operation: Operation, body: Any) -> bool:
     output = operation.grammar.output
     if output is None or output.body is None or len(body) != 1:
         return False
-    return operation.grammar.style == "rpc" or _named(body[0], output.body.qname)
+    return operation.grammar.style == "rpc" or named(body[0], output.body.qname)
 
 
-def _value(operation: Operation, body: Any, parts: Sequence[Part]) -> Any:
+def _value(operation: Operation, body: Any, parts: Sequence[Part], *, typed: bool, attached: bool) -> tuple[Any, bool]:
+    """The value, and whether a compiled reader gave it."""
     output = operation.grammar.output
     if output is None or output.body is None:
-        return _with_attachments(operation, None, None, parts)
-    context = XmlParserContext(settings=operation.contract.document.settings)
+        return _with_attachments(operation, None, None, parts), False
     schema = operation.contract.document.types
     wrapped = operation.grammar.style != "rpc" and output._is_body_wrapped
     if wrapped:
@@ -197,17 +224,38 @@ def _value(operation: Operation, body: Any, parts: Sequence[Part]) -> Any:
         element = next(iter(body), None)
         if element is None:
             if operation.grammar.style != "rpc" and output.body.type is not None and output.body.is_optional:
-                return None
+                return None, False
             raise invalid("an empty body where a result is declared")
-        if operation.grammar.style != "rpc" and not _named(element, output.body.qname):
+        if operation.grammar.style != "rpc" and not named(element, output.body.qname):
             raise invalid(f"<{xml.local(element)[:60]}> instead of <{output.body.name}>")
         if operation.grammar.style == "rpc":
             _name_result(element, output.body.type)
+    if not attached and not operation.compiled:
+        try:
+            read = operation.contract.readers.whole(output.body.type, output.body.name, typed=typed)
+            return shown(operation, read(element, False), element if typed else None), True
+        except UNSURE:
+            settle(element, schema)  # zeep says what it is worth
+    context = XmlParserContext(settings=operation.contract.document.settings)
     value = output.body.parse(element, schema, context=context)
     if operation.attachments:
-        return _with_attachments(operation, output.body, value, parts)
-    shown = plain(value if wrapped else _unwrapped(value), parts)
-    return _empty(shown_member(output)) if shown is None else shown
+        return _with_attachments(operation, output.body, value, parts), False
+    found = plain(value if wrapped else _unwrapped(value), parts)
+    return (_empty(shown_member(output)) if found is None else found), False
+
+
+def shown(operation: Operation, value: Any, element: Any = None) -> Any:
+    """What is shown of the value a compiled reader gave: `_unwrapped`, by the declared types."""
+    if element is not None and any(XSI_TYPE in each.attrib for each in (element, *element)):
+        raise Unsure  # what is shown depends on the types announced
+    if isinstance(value, Record):
+        if len(value) == 1:
+            (value,) = value.values()
+            if isinstance(value, Record) and operation.inner:
+                value = value[operation.inner]
+        elif not value:
+            value = None
+    return _empty(shown_member(operation.grammar.output)) if value is None else value
 
 
 def _empty(element: Any) -> Any:
@@ -226,7 +274,9 @@ def _name_result(wrapper: Any, kind: Any) -> None:
         wrapper[0].tag = kind.elements[0][1].qname
 
 
-def _named(element: Any, qname: Any) -> bool:
+def named(element: Any, qname: Any) -> bool:
+    if element.tag == qname.text:
+        return True
     found = etree.QName(element)
     return found.localname == qname.localname and (
         not found.namespace or not qname.namespace or found.namespace == qname.namespace
@@ -265,7 +315,7 @@ def _with_attachments(operation: Operation, element: Any, value: Any, parts: Seq
     return record
 
 
-def _headers(operation: Operation, header: Any, parts: Sequence[Part]) -> dict[str, Any]:
+def headers(operation: Operation, header: Any, parts: Sequence[Part]) -> dict[str, Any]:
     if header is None:
         return {}
     found = {xml.local(child): untyped(child) for child in header}
@@ -278,36 +328,13 @@ def _headers(operation: Operation, header: Any, parts: Sequence[Part]) -> dict[s
     return found
 
 
-def _settle(envelope: Any, schema: Any) -> None:
-    """nil elements emptied, attached contents marked, `xsi:type` the contract does not know removed."""
-    namespaces = {"i": xml.XSI, "x": XOP_INCLUDE[1:].partition("}")[0]}
-    for element in envelope.xpath("//*[@i:nil]", namespaces=namespaces):
-        if element.get(XSI_NIL) in ("true", "1"):
-            element.attrib.clear()
-            element.text = None
-            del element[:]
-        else:
-            del element.attrib[XSI_NIL]
-    for include in envelope.xpath("//x:Include", namespaces=namespaces):
+def _attach(envelope: Any) -> None:
+    """Contents that travel beside the envelope marked by their reference."""
+    for include in list(envelope.iter(XOP_INCLUDE)):
         parent = include.getparent()
         parent.remove(include)
         href = include.get("href", "")
         parent.text = href if href.startswith("cid:") else "cid:"
-    known: dict[Any, bool] = {}
-    for element in envelope.xpath("//*[@i:type]", namespaces=namespaces):
-        prefix, colon, name = element.get(XSI_TYPE).strip().rpartition(":")
-        qname = (element.nsmap.get(prefix if colon else None), name)
-        if qname not in known:
-            known[qname] = _knows(schema, qname)
-        if not known[qname]:
-            del element.attrib[XSI_TYPE]
-
-
-def _knows(schema: Any, qname: tuple[str | None, str]) -> bool:
-    try:
-        return schema.get_type(etree.QName(*qname), fail_silently=True) is not None
-    except (zeep.exceptions.Error, ValueError):
-        return False
 
 
 # --- the publisher's side ---------------------------------------------------------------------------------------------
@@ -318,14 +345,15 @@ def read_request(
 ) -> tuple[str, dict[str, Any]]:
     """(operation, arguments) of a request, recognised by its body's first element. Raises `UpstreamInvalid`."""
     _, parameters = mime.media_type(content_type)
-    envelope = xml.parse(_only_envelope(body), charset=parameters.get("charset"), huge=True, max_bytes=len(body) + 1)
+    envelope = xml.parse(only_envelope(body), charset=parameters.get("charset"), huge=True, max_bytes=len(body) + 1)
     content: Any = next((child for child in envelope if xml.local(child) == "Body"), [])
     element = next(iter(content), None)
     for name, operation in operations.items():
         expected = operation.grammar.input.body
-        if (expected is None) == (element is None) and (element is None or _named(element, expected.qname)):
+        if (expected is None) == (element is None) and (element is None or named(element, expected.qname)):
             schema = operation.contract.document.types
-            _settle(envelope, schema)
+            settle(envelope, schema)
+            _attach(envelope)
             value = expected.parse(element, schema) if expected is not None else None
             if isinstance(value, CompoundValue):
                 return name, dict(plain(value))
@@ -349,7 +377,7 @@ def _fault(operation: Operation, fault: Any, parts: Sequence[Part]) -> SoapFault
         faultcode = code = _local_value(by_name.get("faultcode"))
         string, actor, detail = by_name.get("faultstring"), by_name.get("faultactor"), by_name.get("detail")
     entries = [entry for entry in detail if isinstance(entry.tag, str)] if detail is not None else []
-    names = [name for name, element in operation.faults.items() if entries and _named(entries[0], element.qname)]
+    names = [name for name, element in operation.faults.items() if entries and named(entries[0], element.qname)]
     name = names[0] if len(names) == 1 else ""  # several faults of one element cannot be told apart
     if code == faultcode:
         code = name or code
@@ -381,64 +409,13 @@ def _local_value(element: Any) -> str:
 def _fault_detail(operation: Operation, entry: Any, parts: Sequence[Part]) -> Any:
     """Typed when the contract knows the element and it reads; a fault is never made worse by its detail."""
     schema = operation.contract.document.types
-    declared = [element for element in operation.faults.values() if _named(entry, element.qname)]
+    declared = [element for element in operation.faults.values() if named(entry, element.qname)]
     try:
         element = declared[0] if declared else schema.get_element(etree.QName(entry))
         value = plain(element.parse(entry, schema), parts)
     except (zeep.exceptions.Error, BadValue, ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
         return untyped(entry)
     return value if value is not None else untyped(entry)
-
-
-# --- plain values -----------------------------------------------------------------------------------------------------
-
-
-def plain(value: Any, parts: Sequence[Part] = ()) -> Any:
-    """A value of the codec as plain Python. What the schema leaves open (`xs:any`) is a list of `{name: content}`."""
-    if isinstance(value, CompoundValue):
-        if getattr(value._xsd_type, "_array_type", None) is not None:
-            return plain(next(iter(value.__values__.values()), None) or [], parts)
-        return Record(
-            {name: plain(member, parts) for name, member in value.__values__.items() if name != "_raw_elements"}
-        )
-    if isinstance(value, Mapping):
-        return Record({str(name): plain(member, parts) for name, member in value.items()})
-    if isinstance(value, list | tuple):
-        items = [plain(member, parts) for member in value]
-        return items if isinstance(value, list) else tuple(items)
-    if isinstance(value, Reference):
-        part = mime.attachment(parts, value)
-        if part is None:
-            raise invalid("a reference to an attachment that is absent")
-        return part.content
-    if isinstance(value, str) and value.startswith("cid:"):
-        part = mime.attachment(parts, value)
-        return part.file() if part is not None else value
-    if isinstance(value, etree._Element):
-        return Record({xml.local(value): untyped(value)})
-    return value
-
-
-def untyped(element: Any) -> Any:
-    """The text of a leaf, else a record: children by local name (a list when repeated), `@attribute`, `#text`."""
-    members = Record()
-    for name, value in element.attrib.items():
-        if not name.startswith(f"{{{xml.XSI}}}"):
-            members["@" + xml.local(name)] = value
-    for child in element:
-        name, value = xml.local(child), untyped(child)
-        if name not in members:
-            members[name] = value
-        elif isinstance(members[name], list):
-            members[name].append(value)
-        else:
-            members[name] = [members[name], value]
-    text = (element.text or "").strip()
-    if not members:
-        return text
-    if text:
-        members["#text"] = text
-    return members
 
 
 # --- what may be said of an error -------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from sdk.errors import (
 )
 from sdk.messages import Response, retry_after
 
-from .decoder import SoapFault, invalid
+from .decoder import SoapFault
+from .values import invalid
 
 __all__ = [
     "REFUSED_SECURITY",

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
 from email.utils import collapse_rfc2231_value
+from functools import lru_cache
 from urllib.parse import unquote
 
 from sdk.files import File
@@ -48,8 +49,13 @@ class Part:
         return File(filename=name, content_type=self.content_type, content=self.content)
 
 
-def media_type(header: str) -> tuple[str, dict[str, str]]:
+def media_type(header: str) -> tuple[str, Mapping[str, str]]:
     """(`type/subtype` in lower case, parameters) of a header such as Content-Type."""
+    return _media_type(header[:1_000])
+
+
+@lru_cache(maxsize=256)  # a publisher sends the same few, and the library that reads them is slow
+def _media_type(header: str) -> tuple[str, Mapping[str, str]]:
     message = Message()
     message["content-type"] = re.sub(r"[\r\n]+", " ", header)
     found = message.get_params(failobj=[], unquote=True)

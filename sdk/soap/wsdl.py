@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from zeep.xsd.elements import indicators
 
 from sdk.errors import Misconfigured
 
+from .compiled import Readers
 from .facets import choices
 from .known_schemas import SOAP_ENCODING
 from .order import set_order
@@ -90,6 +92,37 @@ class Operation:
             if parts and parts[0].element is not None:
                 found[name] = parts[0].element
         return found
+
+    @cached_property
+    def inner(self) -> str:
+        """The member shown in place of the structure that is alone in the wrapper; "" when there is none."""
+        if shown_member(self.grammar.output) is None:
+            return ""
+        alone = self.grammar.output.body.type.elements[0][1]
+        return "" if shown_member(self.grammar.output) is alone else str(alone.type.elements[0][0])
+
+    @cached_property
+    def compiled(self) -> str:
+        """ "" when a compiled reader reads the answer; else why zeep does, for people."""
+        output = self.grammar.output
+        if output is None or output.body is None:
+            return "no result"
+        if "output" in self.encoded:
+            return "SOAP encoding (rpc/encoded)"
+        if self.attachments:
+            return "parts bound to attachments"
+        if self.grammar.style != "rpc" and output._is_body_wrapped:
+            return "several parts in one body"
+        return ""
+
+    def left(self) -> dict[str, str]:
+        """What of its answer zeep reads, the rest being compiled: type or member → reason."""
+        if self.grammar.output is None or self.grammar.output.body is None:
+            return {}
+        if self.compiled:
+            return {self.name: self.compiled}
+        body = self.grammar.output.body
+        return self.contract.readers.left(body.type, body.name)
 
     def signature(self) -> str:
         """`find(name: string, limit?: int) → [{id: string}] ! NotKnown {reason: string}`, for people."""
@@ -195,6 +228,8 @@ class Contract:
     addressed: frozenset[str] = field(repr=False)
     digest: str = field(repr=False)
     """SHA-256 over all its documents, to tell when a publisher's contract changed."""
+    readers: Readers = field(repr=False)
+    """What reads its answers, compiled as they are met."""
     notes: tuple[str, ...] = ()
     """What had to be left out, for `relais check`."""
 
@@ -311,9 +346,15 @@ def _load(path: Path, locations: Mapping[str, Path], strict: bool) -> Contract:
                     set_order(each for message in messages if message for each in (message.body, message.header))
     set_order([*document.types.types, *document.types.elements])
     attached = {key: dict(parts) for key, parts in loader.attached.items()}
-    digest = loader.digest.hexdigest()
     return Contract(
-        path, document, frozenset(loader.encoded), attached, frozenset(loader.addressed), digest, tuple(notes)
+        path,
+        document,
+        frozenset(loader.encoded),
+        attached,
+        frozenset(loader.addressed),
+        loader.digest.hexdigest(),
+        Readers(document.types),
+        tuple(notes),
     )
 
 

@@ -14,8 +14,9 @@ from zeep import xsd
 from sdk.errors import InvalidInput, Misconfigured, english
 from sdk.messages import Response
 from sdk.soap import Soap, wsdl
-from sdk.soap.decoder import plain, read
+from sdk.soap.decoder import read
 from sdk.soap.encoder import encode, encode_answer
+from sdk.soap.values import plain
 
 from .wsdl_values import members_of, value_of
 

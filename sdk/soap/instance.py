@@ -1,0 +1,70 @@
+"""What an answer says of its own elements: `xsi:nil`, `xsi:type`."""
+
+# mypy: disallow-untyped-calls=False
+# (zeep is not annotated)
+
+from __future__ import annotations
+
+from typing import Any
+
+import zeep.exceptions
+from lxml import etree
+
+from sdk import xml
+
+__all__ = ["XSI_NIL", "XSI_TYPE", "is_bare", "is_odd", "settle"]
+
+XSI_TYPE = f"{{{xml.XSI}}}type"
+XSI_NIL = f"{{{xml.XSI}}}nil"
+
+# Written along the attribute axis: a predicate on every element would cost as much as parsing.
+_MARKED = "descendant-or-self::*/@i:"
+_WITH_MARKS: Any = etree.XPath(f"{_MARKED}*/..", namespaces={"i": xml.XSI})
+_ODD: Any = etree.XPath(
+    f"boolean({_MARKED}type | {_MARKED}nil/../node() | {_MARKED}nil/../@*[2])", namespaces={"i": xml.XSI}
+)
+
+
+def is_odd(tree: Any) -> bool:
+    """Whether something in it must be settled before it is read: a type announced, or a nil element that is not empty.
+
+    An empty element reads the same whether it is nil or not.
+    """
+    return bool(_ODD(tree))
+
+
+def is_bare(element: Any) -> bool:
+    """Whether an element has no attribute but `xsi:nil`."""
+    return not element.attrib or element.attrib.keys() == [XSI_NIL]
+
+
+def settle(tree: Any, schema: Any) -> bool:
+    """nil elements emptied, `xsi:type` the contract does not know removed; whether there are others."""
+    typed = False
+    known: dict[Any, bool] = {}
+    for element in _WITH_MARKS(tree):
+        nil, name = element.get(XSI_NIL), element.get(XSI_TYPE)
+        if nil in ("true", "1"):
+            element.attrib.clear()
+            element.text = None
+            del element[:]
+            continue
+        if nil is not None:
+            del element.attrib[XSI_NIL]
+        if name is not None:
+            prefix, colon, local = name.strip().rpartition(":")
+            qname = (element.nsmap.get(prefix if colon else None), local)
+            if qname not in known:
+                known[qname] = _knows(schema, qname)
+            if known[qname]:
+                typed = True
+            else:
+                del element.attrib[XSI_TYPE]
+    return typed
+
+
+def _knows(schema: Any, qname: tuple[str | None, str]) -> bool:
+    try:
+        return schema.get_type(etree.QName(*qname), fail_silently=True) is not None
+    except (zeep.exceptions.Error, ValueError):
+        return False

@@ -1,0 +1,185 @@
+"""Compiled readers answer what zeep answers, whatever comes: the same value, or the same error."""
+
+from __future__ import annotations
+
+import random
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import etree
+
+from sdk import xml
+from sdk.errors import UpstreamInvalid
+from sdk.soap import wsdl
+from sdk.soap.decoder import decode
+from sdk.soap.encoder import encode_answer
+
+from .test_zoo import FOLDERS, INTERFACES, REFUSED, _locations, _name, _operations, _result
+
+HERE = Path(__file__).parent
+OURS = sorted([*(HERE / "wsdl").glob("[!o]*.wsdl"), *(HERE.parents[1] / "connectors").glob("*/*.wsdl")])
+THEIRS = sorted(path for folder in FOLDERS for path in (INTERFACES / folder).rglob("*.wsdl"))
+ROUNDS = 4  # spoilt answers of each operation
+
+
+def _contracts() -> list[Any]:
+    usable = [path for path in THEIRS if not {_name(path), _name(path).partition("/")[0]} & REFUSED.keys()]
+    return [pytest.param(path, id=f"{path.parent.name}/{path.name}") for path in [*OURS, *usable]]
+
+
+def _outcome(operation: wsdl.Operation, envelope: Any, *, by_zeep: bool) -> tuple[Any, bool]:
+    """(value or reason of the refusal, whether it is compiled)."""
+    try:
+        answer = decode(operation, deepcopy(envelope), attached=by_zeep)
+    except UpstreamInvalid as error:
+        return error.detail, False
+    return (answer.value, answer.headers), answer.compiled
+
+
+def _shape(value: Any) -> Any:
+    """A value with what `==` does not see: types, and the order of members."""
+    if isinstance(value, dict):
+        return type(value), [(name, _shape(each)) for name, each in value.items()]
+    if isinstance(value, list | tuple):
+        return type(value), [_shape(each) for each in value]
+    return type(value), repr(value) if isinstance(value, float) else value  # NaN is not equal to itself
+
+
+def _same(operation: wsdl.Operation, envelope: Any) -> bool:
+    compiled, by_reader = _outcome(operation, envelope, by_zeep=False)
+    expected, _ = _outcome(operation, envelope, by_zeep=True)
+    assert _shape(compiled) == _shape(expected), etree.tostring(envelope).decode()
+    return by_reader
+
+
+@pytest.mark.parametrize("path", _contracts())
+@pytest.mark.parametrize("strict", [True, False], ids=["strict", "tolerant"])
+def test_any_answer_reads_the_same_both_ways(path: Path, strict: bool) -> None:
+    for operation in _operations(wsdl.load(path, _locations(), strict=strict)):
+        if operation.grammar.output is None or operation.grammar.output.body is None:
+            continue
+        chance = random.Random(operation.name)
+        content = encode_answer(operation, _result(operation.grammar.output))
+        whole = xml.parse(content.replace(b"Envelope ", b'Envelope xmlns:xs="http://www.w3.org/2001/XMLSchema" ', 1))
+        read_by_reader = _same(operation, whole)
+        assert read_by_reader == (not operation.compiled)
+        for _ in range(ROUNDS):
+            spoilt = deepcopy(whole)
+            for _ in range(chance.randint(1, 3)):
+                _spoil(spoilt, chance)
+            _same(operation, spoilt)
+
+
+TEXTS: tuple[str, ...] = (
+    "",
+    " ",
+    "0",
+    "1",
+    "-1",
+    " 7 ",
+    "true",
+    "TRUE",
+    " false",
+    "NaN",
+    "1e3",
+    "12,50",
+    "cid:x",
+    "é",
+    "1_0",
+)
+DATES: tuple[str, ...] = (
+    "2025-03-14",
+    "2025-W11-5",
+    "20250314",
+    "2025-03-14Z",
+    "2025-03-14T09:26:53",
+    "2025-03-14T09:26:53Z",
+)
+DATES += ("2025-03-14T09:26:53.123456789+01:00", "2025-03-14 09:26:53", "2025-03-14T09:26:53+0100", "2025-02-30")
+DATES += ("2025-03-14T24:00:00", "2025-03-14T09:26:53+01", "2025-03-14T09:26:53,5", "09:26:53", "PT2H", "2025-03")
+
+
+def _spoil(envelope: Any, chance: random.Random) -> None:
+    """One change of what a publisher might send, right or wrong."""
+    body = envelope.find("{*}Body")
+    elements = list(body.iterdescendants())
+    if not elements:
+        return
+    chosen = chance.choice(elements)
+    parent = chosen.getparent()
+    match chance.randrange(13):
+        case 0:
+            parent.remove(chosen)
+        case 1:
+            chosen.addnext(deepcopy(chosen))
+        case 2:
+            parent.append(chosen)
+        case 3:
+            chosen.text = chance.choice(TEXTS)
+        case 4:
+            chosen.text = chance.choice(DATES)
+        case 5:
+            chosen.set(f"{{{xml.XSI}}}nil", chance.choice(("true", "1", "false")))
+        case 6:
+            chosen.tag = xml.local(chosen)
+        case 7:
+            chosen.tag = f"{{urn:elsewhere}}{xml.local(chosen)}"
+        case 8:
+            etree.SubElement(chosen, chance.choice(("{urn:unknown}thing", xml.local(chosen)))).text = "more"
+        case 9:
+            chosen.clear()
+        case 10:
+            chosen.set(chance.choice(("id", "kind", "{urn:x}a")), chance.choice(TEXTS))
+        case 11:
+            del chosen[:]
+        case 12:
+            name = chance.choice(("xs:string", "xs:int", "xs:date", "xs:nothing", "nowhere:Thing"))
+            chosen.set(f"{{{xml.XSI}}}type", name)
+
+
+def test_a_structure_is_read_by_one_flat_function_that_can_be_read_by_people() -> None:
+    operation = wsdl.load(HERE / "wsdl" / "library.wsdl").operations()["find"]
+    assert operation.left() == {}
+    assert (
+        operation.contract.readers.functions["Books"].source
+        == """\
+def Books(element, absent=True):
+    children = iter(element)
+    child = next(children, END)
+    tag = child.tag
+    if not tag and absent and is_bare(element):
+        return None
+    v_book = []
+    while tag == '{urn:example:library}book':
+        v_book.append(Book(child))
+        child = next(children, END)
+        tag = child.tag
+    if tag:
+        raise Unsure
+    value = Record({'book': v_book})
+    return value
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "operation", "reason"),
+    [
+        ("library", "whoIs", "a repeated group"),
+        ("registry", "search", "SOAP encoding (rpc/encoded)"),
+        ("attachments", "deed", "parts bound to attachments"),
+    ],
+)
+def test_what_zeep_still_reads_is_told_with_its_reason(name: str, operation: str, reason: str) -> None:
+    found = wsdl.load(HERE / "wsdl" / f"{name}.wsdl").operations()[operation]
+    assert list(found.left().values()) == [reason]
+
+
+def test_every_answer_the_connectors_read_is_compiled() -> None:
+    for path in OURS:
+        if path.is_relative_to(HERE):
+            continue
+        for operation in wsdl.load(path).operations().values():
+            assert operation.left() == {}, operation.name

@@ -28,6 +28,8 @@ from .processes import KEY, PATH, configure, killed, publisher, serve, spawn
 from .records import LONGEST
 
 FINAL = {"Rejected"}
+BACK = 5.0
+"""Seconds within which the service is back once what it stands on is repaired."""
 
 
 @dataclass
@@ -44,6 +46,10 @@ class Figures:
     """Told done, and not executed."""
     duplicates: int = 0
     refused_but_created: int = 0
+    without_row: int = 0
+    """Executed, and not in the journal."""
+    back_after: float = 0.0
+    """The longest time from the end of a trouble to the next success, seconds."""
     unfinished: int = 0
     """Deliveries of the journal without an end after quarantine + 30 s."""
     settled_after: float = 0.0
@@ -53,6 +59,11 @@ class Figures:
     answers: dict[str, int] = field(default_factory=dict)
     twice: dict[str, list[list[Any]]] = field(default_factory=dict)
     """What happened at the publisher to each reference it executed twice."""
+
+    @property
+    def wrong(self) -> bool:
+        lost_or_doubled = self.lost or self.duplicates or self.refused_but_created or self.without_row
+        return bool(lost_or_doubled or self.unfinished) or self.back_after > BACK
 
 
 @dataclass
@@ -69,13 +80,13 @@ class Run:
     callers: int = 20
     between: tuple[float, float] = (0.8, 1.8)
     longest_wait: float = 60.0
+    answers: Counter[str] = field(default_factory=Counter)
 
     async def __call__(self) -> Figures:
         started = time.monotonic()
         figures = Figures(keys=self.keys)
         chance = random.Random(self.seed)
         told: dict[str, str] = {}
-        answers: Counter[str] = Counter()
         async with publisher(self.share, self.seed, LONGEST) as upstream:
             configure(self.folder, upstream, store=self.store)
             with socket.create_server(("127.0.0.1", 0), backlog=512) as held:
@@ -84,13 +95,12 @@ class Run:
                 waiting = iter(range(self.keys))
                 async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
                     callers = asyncio.gather(
-                        *(self._call(session, url, waiting, told, answers, chance) for _ in range(self.callers))
+                        *(self._call(session, url, waiting, told, chance) for _ in range(self.callers))
                     )
                     while not callers.done() and figures.kills < self.kills:
                         await asyncio.wait({callers}, timeout=chance.uniform(*self.between))
-                        await killed(served)
+                        served = await self.strike(served, held, upstream, figures)
                         figures.kills += 1
-                        served = await self._serve(held, upstream)
                     await callers
                     calm = time.monotonic()
                     if not self.naive:
@@ -102,11 +112,12 @@ class Run:
                 await killed(served)
         executed: dict[str, list[str]] = ledger["executed"]
         figures.faults = sum(times for kind, times in ledger["met"].items() if kind != "none")
-        figures.answers = dict(answers.most_common())
+        figures.answers = dict(self.answers.most_common())
         figures.publisher_lag = round(ledger["lag"], 3)
         figures.twice = ledger["twice"]
         figures.duplicates = sum(len(numbers) > 1 for numbers in executed.values())
         references = await asyncio.to_thread(self._references) if not self.naive else {key: key for key in told}
+        figures.without_row = len(executed.keys() - set(references.values()))
         for key, outcome in told.items():
             times = len(executed.get(references.get(key, ""), ()))
             figures.told_done += outcome == "done"
@@ -117,13 +128,19 @@ class Run:
         figures.seconds = round(time.monotonic() - started, 1)
         return figures
 
+    async def strike(
+        self, served: asyncio.subprocess.Process, held: socket.socket, upstream: str, figures: Figures
+    ) -> asyncio.subprocess.Process:
+        """What goes wrong, again and again; the gateway afterwards."""
+        await killed(served)
+        return await self._serve(held, upstream)
+
     async def _call(
         self,
         session: aiohttp.ClientSession,
         url: str,
         waiting: Any,
         told: dict[str, str],
-        answers: Counter[str],
         chance: random.Random,
     ) -> None:
         for number in waiting:
@@ -132,7 +149,7 @@ class Run:
             limit = time.monotonic() + self.longest_wait
             while time.monotonic() < limit:
                 outcome, word = await ask(session, url, key)
-                answers[word] += 1
+                self.answers[word] += 1
                 if outcome:
                     told[key] = outcome
                     break
@@ -211,7 +228,7 @@ def main() -> None:
             for reference in figures.twice:
                 print(run._rows(f"SELECT * FROM deliveries WHERE reference = '{reference}'"), file=sys.stderr)
     print(json.dumps(asdict(figures), indent=1))
-    sys.exit(bool(figures.lost or figures.duplicates or figures.refused_but_created or figures.unfinished))
+    sys.exit(figures.wrong)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The connector of the torture runs: one create that its publisher can be searched for."""
+"""The connector of the torture runs: a create its publisher can be searched for, and one that it cannot."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ class Records(Connector[Settings]):
         """Créer une fiche."""
         sent = {"reference": current_call().reference, "text": record.text}
         return Receipt(id=str((await self.rest.post("records", json=sent))["id"]))
+
+    @create("slips", delivery="at-most-once")
+    async def create_slip(self, record: Record) -> Receipt:
+        """Créer une fiche qui ne se cherche pas."""
+        return await self.create_record(record)
 
     async def find_record(self, reference: str) -> list[Receipt]:
         """The records that carry our reference."""

@@ -21,7 +21,7 @@ async def test_a_gateway_killed_again_and_again_loses_nothing_and_creates_nothin
     store = request.getfixturevalue("postgres") if database == "postgresql" else ""
     found = await Run(tmp_path, kills=KILLS, keys=KEYS, store=store, callers=max(20, KEYS // 25))()
     print(found)
-    assert (found.lost, found.duplicates, found.refused_but_created, found.unfinished) == (0, 0, 0, 0), found
+    assert not found.wrong, found
     assert found.kills >= 3
     assert found.faults >= 10
 

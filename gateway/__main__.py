@@ -27,7 +27,7 @@ from sdk import openapi as sdk_openapi
 from sdk.errors import RelaisError, Text, english
 from sdk.soap import Soap
 
-from . import app, journal, operate, signature
+from . import app, journal, operate, operate_callbacks, signature
 from .demo import demo as run_demo
 from .demo import run_simulator
 from .health import WHO_ACTS, Availability, probe
@@ -323,6 +323,7 @@ def wsdl(
 
 
 operate.register(commands, say, _rows)
+operate_callbacks.register(commands, say, _rows)
 
 
 def main() -> None:

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from sqlalchemy import LargeBinary
 
-from sdk.errors import RelaisError, Text
+from sdk.errors import Rejected, RelaisError, Text
 
+from .callbacks import message, told
 from .deliveries import instant
 from .sealing import Seal, Unsealable
 from .sent import Sent
 from .settings import GatewaySettings, load
-from .store import REVISION, Store, deliveries, operator, records, revision, upgrade
+from .store import REVISION, Store, followed, operator, records, revision, upgrade
 
 __all__ = ["register", "reseal_all"]
 
@@ -31,11 +31,11 @@ T = TypeVar("T")
 Say = Callable[[str, str], str]
 Rows = Callable[[str, Sequence[str], Sequence[Sequence[str]]], None]
 PAGE = 200
-_HIDDEN = {"scope", "fingerprint"} | {column.name for column in deliveries.c if isinstance(column.type, LargeBinary)}
-"""Columns of a delivery that are not shown as they are."""
+_HIDDEN = {"scope", "fingerprint", "subject"} | {name for kept in operator.SEALED for name in kept.fields}
+"""Columns that are not shown as they are."""
 
 
-def _on_store(settings: GatewaySettings, work: Callable[[Any], T]) -> T:
+def on_store(settings: GatewaySettings, work: Callable[[Any], T]) -> T:
     async def once() -> T:
         store = Store.open(settings.store_url)
         try:
@@ -61,13 +61,15 @@ async def reseal_all(store: Store, seal: Seal) -> int:
     def again(value: bytes, *place: str) -> bytes:
         return seal.seal(seal.open(value, *place), *place)
 
-    total, after = 0, ""
-    while True:
-        page = partial(operator.reseal, after=after, most=PAGE, newest=seal.newest, again=again)
-        after, changed = await store.run(page)
-        total += changed
-        if not after:
-            return total
+    total = 0
+    for kept in operator.SEALED:
+        after, more = "", True
+        while more:
+            page = partial(operator.reseal, kept=kept, after=after, most=PAGE, newest=seal.newest, again=again)
+            after, changed = await store.run(page)
+            total += changed
+            more = bool(after)
+    return total
 
 
 def register(commands: typer.Typer, say: Say, rows: Rows) -> None:
@@ -103,7 +105,7 @@ def register(commands: typer.Typer, say: Say, rows: Rows) -> None:
             )
             raise typer.Exit(1)
         now = time.time()
-        found = _on_store(settings, partial(operator.counts, now=now, lease=settings.deliveries.lease))
+        found = on_store(settings, partial(operator.counts, now=now, lease=settings.deliveries.lease))
         rows(say("Base", "Database"), ("", ""), [("version", version), *((name, str(n)) for name, n in found.items())])
         raise typer.Exit(1 if found["overdue"] else 0)
 
@@ -113,15 +115,25 @@ def register(commands: typer.Typer, say: Say, rows: Rows) -> None:
         state: Annotated[str, typer.Option(help="PARKED, UNKNOWN, DONE…")] = "",
         instance: Annotated[str, typer.Option(metavar="CONNECTOR/INSTANCE")] = "",
         reference: Annotated[str, typer.Option(help=say("Référence, numéro, clé.", "Reference, number, key."))] = "",
+        waiting: Annotated[
+            bool, typer.Option("--waiting", help=say("Celles qui attendent une décision.", "Those to be decided."))
+        ] = False,
         limit: Annotated[int, typer.Option(min=1)] = 100,
     ) -> None:
-        query = partial(operator.found, state=state.upper(), instance=instance, reference=reference, most=limit)
+        query = partial(
+            operator.found,
+            state=state.upper(),
+            instance=instance,
+            reference=reference,
+            waiting=waiting,
+            most=limit,
+        )
         rows(
             say("Livraisons", "Deliveries"),
             ("id", say("état", "state"), "instance", say("point d'accès", "endpoint"), say("essais", "attempts"), "n°"),
             [
                 (row["id"], row["state"], row["instance"], row["endpoint"], str(row["attempt"]), row["upstream_id"])
-                for row in _on_store(load(config), query)
+                for row in on_store(load(config), query)
             ],
         )
 
@@ -142,12 +154,10 @@ def register(commands: typer.Typer, say: Say, rows: Rows) -> None:
                 records.write_audit(connection, now, getpass.getuser(), "show", delivery, "")
             return row
 
-        row = _on_store(settings, read)
+        row = on_store(settings, read)
         if row is None:
             raise _none(delivery)
-        said = {name: row[name] for name in row if name not in _HIDDEN}
-        for name in ("created", "updated", "quarantine", "next_at"):
-            said[name] = said[name] and instant(said[name])
+        said = _plainly(row)
         if content:
             said |= _content(Seal(settings.keys_file), row)
         print(json.dumps(said, indent=1, ensure_ascii=False))
@@ -162,7 +172,7 @@ def register(commands: typer.Typer, say: Say, rows: Rows) -> None:
     ) -> None:
         if bool(done) == refused:
             raise RelaisError(Text("Choisir --done NUMÉRO ou --refused.", en="Choose --done NUMBER or --refused."))
-        state = "REFUSED" if refused else "DONE"
+        settings, state = load(config), "REFUSED" if refused else "DONE"
         work = partial(
             operator.resolve,
             delivery=delivery,
@@ -171,8 +181,9 @@ def register(commands: typer.Typer, say: Say, rows: Rows) -> None:
             now=time.time(),
             actor=getpass.getuser(),
             why=why,
+            told=partial(_decided, Seal(settings.keys_file), state, done),
         )
-        if not _on_store(load(config), work):
+        if not on_store(settings, work):
             raise _none(delivery)
         print(state)
 
@@ -181,14 +192,43 @@ def register(commands: typer.Typer, say: Say, rows: Rows) -> None:
     )
     def deliveries_resend(delivery: str, why: why_option, config: config = default) -> None:
         work = partial(operator.resend, delivery=delivery, now=time.time(), actor=getpass.getuser(), why=why)
-        if not _on_store(load(config), work):
+        if not on_store(load(config), work):
             raise _none(delivery)
         print("NOT_SENT")
 
     @journal.command("erase", help=say("Effacer les contenus d'une référence.", "Erase the content of a reference."))
     def deliveries_erase(reference: str, why: why_option, config: config = default) -> None:
         work = partial(operator.erase, reference=reference, now=time.time(), actor=getpass.getuser(), why=why)
-        print(_on_store(load(config), work))
+        print(on_store(load(config), work))
+
+    @journal.command(
+        "export",
+        help=say("Tout ce qui est gardé d'une référence, en JSON.", "All that is kept of a reference, as JSON."),
+    )
+    def deliveries_export(reference: str, why: why_option, config: config = default) -> None:
+        settings = load(config)
+        work = partial(_exported, Seal(settings.keys_file), reference, time.time(), getpass.getuser(), why)
+        print(json.dumps(on_store(settings, work), indent=1, ensure_ascii=False))
+
+    @journal.command(
+        "report",
+        help=say(
+            "Ce que rien n'explique encore ; code 1 s'il y en a.", "What nothing explains yet; exits with 1 if any."
+        ),
+    )
+    def deliveries_report(
+        config: config = default,
+        hours: Annotated[
+            float, typer.Option(min=0, help=say("Suivi sans fin depuis tant d'heures.", "Followed for so many hours."))
+        ] = 24.0,
+    ) -> None:
+        found = on_store(load(config), partial(operator.report, now=time.time(), patience=hours * 3600))
+        rows(
+            say("À expliquer", "To be explained"),
+            (say("quoi", "what"), "instance", say("livraison", "delivery"), say("détail", "detail")),
+            found,
+        )
+        raise typer.Exit(1 if found else 0)
 
     @keys.command("rotate", help=say("Changer la clé et rechiffrer.", "Change the key and seal everything again."))
     def keys_rotate(
@@ -222,12 +262,63 @@ def register(commands: typer.Typer, say: Say, rows: Rows) -> None:
 
     @audit.command("verify", help=say("Prouver que la trace est entière.", "Prove that the trail is whole."))
     def audit_verify(config: config = default) -> None:
-        count, broken = _on_store(load(config), records.verify_audit)
+        count, broken = on_store(load(config), records.verify_audit)
         if broken is not None:
             raise RelaisError(
                 Text(f"La trace est altérée à la ligne {broken}.", en=f"The trail was changed at line {broken}.")
             )
         print(say(f"{count} lignes, trace entière", f"{count} lines, whole"))
+
+
+def _decided(seal: Seal, state: str, number: str, row: Any) -> Any:
+    """What the caller is told of a person's decision."""
+    final = state == "REFUSED" or row["follow_after"] is None
+    error = Rejected(_SEEN_REFUSED) if state == "REFUSED" else None
+    data = None if error else {"id": number}
+    content = message(row, instant(time.time()), state=state, final=final, data=data, error=error)
+    return told(seal, row["instance"], content)
+
+
+_SEEN_REFUSED = Text(
+    "La demande n'a pas été prise en compte, vérification faite.",
+    en="The request was not taken into account, as checked.",
+)
+
+
+def _exported(seal: Seal, reference: str, now: float, actor: str, why: str, connection: Any) -> list[dict[str, Any]]:
+    """All that is kept of the deliveries of a reference, sealed values opened."""
+    found = []
+    for row in operator.found(connection, reference=reference, most=10_000):
+        follow = followed.of(connection, row["id"])
+        messages = operator.told(connection, delivery=row["id"], most=10_000)
+        found.append(
+            {
+                **_plainly(row),
+                **_content(seal, row),
+                "followed": follow and {**_plainly(follow), "progress": _opened(seal, follow, "progress", "delivery")},
+                "callbacks": [{**_plainly(m), "body": _opened(seal, m, "body", "id", "callback")} for m in messages],
+            }
+        )
+        records.write_audit(connection, now, actor, "export", row["id"], why)
+    return found
+
+
+def _plainly(row: Any) -> dict[str, Any]:
+    """A row without what is sealed or means nothing outside."""
+    said = {name: row[name] for name in row if name not in _HIDDEN}
+    for name in ("created", "updated", "quarantine", "next_at", "looked"):
+        if said.get(name) is not None:
+            said[name] = instant(said[name])
+    return said
+
+
+def _opened(seal: Seal, row: Any, column: str, key: str, field: str = "") -> Any:
+    if row[column] is None:
+        return None
+    try:
+        return json.loads(seal.open(row[column], row["instance"], field or column, row[key]))
+    except Unsealable as error:
+        return {"unreadable": str(error)}
 
 
 def _content(seal: Seal, row: Any) -> dict[str, Any]:

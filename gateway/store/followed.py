@@ -36,9 +36,9 @@ class Seen:
     progress: bytes
 
 
-def follow(connection: Connection, now: float, delivery: str | None = None) -> int:
+def follow(connection: Connection, now: float, delivery: str | None = None) -> None:
     """Begins to follow what a delivery created, where its endpoint declares it; without `delivery`, whatever a process
-    of the version before left without. How many.
+    of the version before left without.
     """
     of = deliveries.c
     nothing = literal(0)
@@ -63,7 +63,7 @@ def follow(connection: Connection, now: float, delivery: str | None = None) -> i
     ).where(of.follow_after.is_not(None), of.upstream_id != "", of.state == "DONE")
     one = one.where(of.id == delivery if delivery is not None else of.id.not_in(select(table.delivery)))
     made = insert(connection, followed).from_select([column.name for column in table], one).on_conflict_do_nothing()
-    return int(connection.execute(made).rowcount)
+    connection.execute(made)
 
 
 def of(connection: Connection, delivery: str) -> dict[str, Any] | None:

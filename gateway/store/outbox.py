@@ -12,13 +12,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, exists, func, literal, select, update
+from sqlalchemy import Connection, and_, exists, func, literal, select, update
 
 from . import statements
 from .statements import insert
 from .tables import callbacks, deliveries
 
-__all__ = ["Told", "claim", "counts", "sent", "tell"]
+__all__ = ["FIRST", "Told", "claim", "counts", "sent", "tell"]
 
 table = callbacks.c
 State = Literal["PENDING", "ACCEPTED", "DEAD"]
@@ -32,8 +32,8 @@ class Told:
     body: bytes
 
 
-def tell(connection: Connection, delivery: str, told: Told, now: float) -> bool:
-    """Adds the message for the caller of `delivery`; False when that caller is not to be told anything."""
+def tell(connection: Connection, delivery: str, told: Told, now: float) -> None:
+    """Adds the message for the caller of `delivery`, unless that caller is not to be told anything."""
     of = deliveries.c
     before = select(func.coalesce(func.max(table.number), 0)).where(table.delivery == delivery).scalar_subquery()
     one = select(
@@ -51,18 +51,22 @@ def tell(connection: Connection, delivery: str, told: Told, now: float) -> bool:
         literal(told.body),
     ).where(of.id == delivery, of.caller.is_not(None))
     made = insert(connection, callbacks).from_select([column.name for column in table], one).on_conflict_do_nothing()
-    return int(connection.execute(made).rowcount) == 1
+    connection.execute(made)
+
+
+_before = callbacks.alias().c
+FIRST = and_(
+    table.state == "PENDING",
+    ~exists().where(_before.delivery == table.delivery, _before.state == "PENDING", _before.number < table.number),
+)
+"""Still to be told, and nothing of its delivery is to be told before."""
 
 
 def claim(
     connection: Connection, now: float, hold: float, most: int, each: int, busy: Collection[str] = ()
 ) -> Sequence[dict[str, Any]]:
     """What is to be told now, as `statements.claim`; of one delivery only the first that is still to be told."""
-    other = callbacks.alias().c
-    first = ~exists().where(other.delivery == table.delivery, other.state == "PENDING", other.number < table.number)
-    return statements.claim(
-        connection, callbacks, now, hold, most, table.state == "PENDING", first, each=each, busy=busy, by="client"
-    )
+    return statements.claim(connection, callbacks, now, hold, most, FIRST, each=each, busy=busy, by="client")
 
 
 def sent(

@@ -31,7 +31,7 @@ from .outbox import Told, tell
 from .statements import insert
 from .tables import audit, deliveries, nodes, schedules
 from .tables import callbacks as outbox
-from .tables import followed as follows
+from .tables import followed as objects
 
 __all__ = ["ENDED", "Begun", "New", "State", "beat", "begin", "claim", "finish", "insert", "leave", "new_id", "turn"]
 
@@ -259,10 +259,10 @@ def earlier(connection: Connection, subject: str) -> tuple[str, ...]:
     """The publisher's ids made for a subject and not known to have ended without effect, oldest first."""
     if not subject:
         return ()
-    void = and_(follows.c.final, follows.c.void)
+    void = and_(objects.c.final, objects.c.void)
     made = (
         select(table.upstream_id)
-        .select_from(deliveries.outerjoin(follows, follows.c.delivery == table.id))
+        .select_from(deliveries.outerjoin(objects, objects.c.delivery == table.id))
         .where(table.subject == subject, table.state == "DONE", table.upstream_id != "", ~func.coalesce(void, false()))
         .order_by(table.created, table.id)
     )
@@ -314,11 +314,11 @@ def step(
     """One compare-and-set, with what follows from it; False when somebody else was first."""
     if not _step(connection, {"id": delivery, "state": state, "attempt": attempt}, values):
         return False
-    _follows(connection, delivery, values, told, values.get("updated", 0.0))
+    follows(connection, delivery, values, told, values.get("updated", 0.0))
     return True
 
 
-def _follows(
+def follows(
     connection: Connection,
     delivery: str,
     values: Mapping[str, Any],
@@ -357,7 +357,7 @@ def finish(
         end = end.values(quarantine=unknown.pop("quarantine"))
         values = {**unknown, **values}
     if connection.execute(end, {"updated": now, **values, **of}).rowcount == 1:
-        _follows(connection, delivery, values, told(), now, follow)
+        follows(connection, delivery, values, told(), now, follow)
         return True
     mine = (table.id == delivery, table.attempt == attempt, table.owner == node)
     found = connection.execute(select(table.state).where(*mine)).scalar()
@@ -405,7 +405,7 @@ def purge(connection: Connection, now: float, keep: Retention) -> tuple[int, int
     """
     erased = 0
     ended = and_(table.state.in_(("DONE", "REFUSED", "NOT_SENT")), table.next_at.is_(None))
-    open_ = select(follows.c.delivery).where(follows.c.next_at.is_not(None))
+    open_ = select(objects.c.delivery).where(objects.c.next_at.is_not(None))
     untold = select(outbox.c.delivery).where(outbox.c.state == "PENDING")
     others = [*keep.by_instance]
     for instance, after in [("", keep.personal), *keep.by_instance.items()]:
@@ -420,16 +420,16 @@ def purge(connection: Connection, now: float, keep: Retention) -> tuple[int, int
         ).rowcount
         told = (table.caller.is_not(None), table.id.not_in(open_), table.id.not_in(untold))
         connection.execute(update(deliveries).where(ended, old(table), *told).values(caller=None))
-        shown = (or_(follows.c.progress.is_not(None), follows.c.expected.is_not(None)), follows.c.next_at.is_(None))
-        connection.execute(update(follows).where(old(follows.c), *shown).values(progress=None, expected=None))
+        shown = (or_(objects.c.progress.is_not(None), objects.c.expected.is_not(None)), objects.c.next_at.is_(None))
+        connection.execute(update(objects).where(old(objects.c), *shown).values(progress=None, expected=None))
         dead = (outbox.c.state == "DEAD", outbox.c.body.is_not(None))
         connection.execute(update(outbox).where(old(outbox.c), *dead).values(body=None))
     counts = and_(table.subject != "", table.state == "DONE", table.updated >= now - keep.subjects)
-    void = select(follows.c.delivery).where(follows.c.final, follows.c.void)
+    void = select(objects.c.delivery).where(objects.c.final, objects.c.void)
     past = and_(ended, table.updated < now - keep.kept, table.id.not_in(open_), table.id.not_in(untold))
     gone = connection.execute(delete(deliveries).where(past, or_(not_(counts), table.id.in_(void)))).rowcount
     known = select(table.id)
-    connection.execute(delete(follows).where(follows.c.delivery.not_in(known)))
+    connection.execute(delete(objects).where(objects.c.delivery.not_in(known)))
     told_long_ago = and_(outbox.c.state != "PENDING", outbox.c.updated < now - keep.kept)
     connection.execute(delete(outbox).where(or_(told_long_ago, outbox.c.delivery.not_in(known))))
     return erased, gone

@@ -14,8 +14,11 @@ from typer.testing import CliRunner, Result
 from gateway.__main__ import commands
 from gateway.operate import reseal_all
 from gateway.sealing import Seal, Unsealable
-from gateway.store import REVISION, Store, audit, deliveries, records, revision, upgrade
+from gateway.store import REVISION, Store, audit, deliveries, followed, records, revision, upgrade
+from gateway.store.outbox import Told, tell
 from gateway.store.records import New
+from gateway.store.tables import callbacks
+from gateway.store.tables import followed as objects
 
 
 @pytest.fixture
@@ -33,8 +36,8 @@ def url(config: Path) -> str:
     return f"sqlite:///{config.parent / 'data' / 'relais.db'}"
 
 
-async def parked(config: Path, *, count: int = 1) -> list[str]:
-    """Deliveries that wait for a person."""
+async def parked(config: Path, *, count: int = 1, follow_after: float | None = None) -> list[str]:
+    """Deliveries that wait for a person, of callers that want to be told."""
     assert (await relais(config, "db", "upgrade")).exit_code == 0
     seal = Seal(config.parent / "data" / "keys")
     store = Store.open(url(config))
@@ -52,6 +55,8 @@ async def parked(config: Path, *, count: int = 1) -> list[str]:
             patience=1.0,
             request_id="r",
             seal=lambda row: seal.seal(b'{"v":1,"values":{},"query":[],"type":null}\n{"name":"rose"}', *place(row)),
+            follow_after=follow_after,
+            caller=lambda row: seal.seal(b'{"form":["rose",1]}', *place(row, "caller")),
         )
         await store.run(lambda connection, new=new: records.begin(connection, new, "node", 0.0, 10.0))  # type: ignore[misc]
         ids.append(new.id)
@@ -172,3 +177,129 @@ async def test_a_changed_trail_is_seen(config: Path, forgery: str) -> None:
     await store.run(lambda connection: connection.execute(statement))
     await store.close()
     assert (await relais(config, "audit", "verify")).exit_code == 1
+
+
+# --- what goes on after the answer ------------------------------------------------------------------------------------
+
+
+async def on(config: Path, *works: Any) -> list[Any]:
+    store = Store.open(url(config))
+    try:
+        return [await store.run(work) for work in works]
+    finally:
+        await store.close()
+
+
+async def let_be_done(config: Path, *ids: str, created: float = 0.0, status: str = "", **end: bool) -> None:
+    """Deliveries that ended, their object followed to a state, a message about it still to be accepted."""
+    seal = Seal(config.parent / "data" / "keys")
+
+    def work(connection: Any) -> None:
+        for one in ids:
+            mine = update(deliveries).where(deliveries.c.id == one)
+            connection.execute(mine.values(state="DONE", upstream_id=f"P-{one}", follow_after=120.0, updated=created))
+            followed.follow(connection, created, one)
+            message = seal.seal(b'{"name":"tulip"}', "seeds/town", "callback", f"m-{one}")
+            tell(connection, one, Told(f"m-{one}", message), created)
+            progress = seal.seal(b'{"name":"iris"}', "seeds/town", "progress", one)
+            held = update(objects).where(objects.c.delivery == one)
+            ended = {"final": False, "void": False, **end}
+            connection.execute(held.values(status=status, progress=progress, **ended))
+            if ended["final"]:
+                connection.execute(held.values(next_at=None))
+
+    await on(config, work)
+
+
+async def test_only_what_waits_for_a_decision_is_listed(config: Path) -> None:
+    one, two = await parked(config, count=2)
+    await relais(config, "deliveries", "resolve", one, "--refused", "--why", "seen")
+    listed = (await relais(config, "deliveries", "list", "--waiting")).output
+    assert two in listed
+    assert one not in listed
+
+
+async def test_a_persons_decision_is_told_and_followed(config: Path) -> None:
+    one, two = await parked(config, count=2, follow_after=120.0)
+    await relais(config, "deliveries", "resolve", one, "--done", "P-7", "--why", "seen")
+    await relais(config, "deliveries", "resolve", two, "--refused", "--why", "seen")
+    seal = Seal(config.parent / "data" / "keys")
+    told = {
+        row["delivery"]: json.loads(seal.open(row["body"], "seeds/town", "callback", row["id"]))
+        for row in await rows(config, callbacks)
+    }
+    assert (told[one]["state"], told[one]["data"], told[one]["final"]) == ("DONE", {"id": "P-7"}, False)
+    assert (told[two]["state"], told[two]["err_class"], told[two]["final"]) == ("REFUSED", "Rejected", True)
+    assert [row["upstream_id"] for row in await rows(config, objects)] == ["P-7"]
+
+
+async def test_a_callback_that_was_given_up_is_listed_and_sent_again_with_a_trace(config: Path) -> None:
+    (one,) = await parked(config)
+    await let_be_done(config, one)
+    assert (await relais(config, "callbacks", "resend", f"m-{one}", "--why", "x")).exit_code == 1
+    await on(config, lambda c: c.execute(update(callbacks).values(state="DEAD", next_at=None, reason="HTTP 404")))
+    listed = (await relais(config, "callbacks", "list", "--state", "dead")).output
+    assert f"m-{one}" in listed
+    assert (await relais(config, "callbacks", "resend", f"m-{one}", "--why", "the trigger is there now")).exit_code == 0
+    (row,) = await rows(config, callbacks)
+    assert (row["state"], row["tries"]) == ("PENDING", 0)
+    assert row["next_at"] is not None
+    assert [line["action"] for line in await rows(config, audit)] == ["callback resend"]
+
+
+async def test_the_report_tells_what_nothing_explains(config: Path) -> None:
+    assert (await relais(config, "db", "upgrade")).exit_code == 0
+    assert (await relais(config, "deliveries", "report")).exit_code == 0
+    ids = await parked(config, count=5)
+    waiting, open_, ended, twin, void = ids
+    same = update(deliveries).where(deliveries.c.id.in_((ended, twin, void))).values(subject="a debt")
+    await on(config, lambda c: c.execute(same))
+    await let_be_done(config, open_, status="pending")
+    await let_be_done(config, ended, twin, status="paid", final=True)
+    await let_be_done(config, void, status="refused", final=True, void=True)
+    await on(
+        config,
+        lambda c: c.execute(
+            update(callbacks).where(callbacks.c.delivery != ended).values(state="ACCEPTED", next_at=None)
+        ),
+    )
+    report = await relais(config, "deliveries", "report")
+    assert report.exit_code == 1
+    told = [line for line in report.output.splitlines() if "seeds/town" in line]
+    kinds = {line.split("\t")[0]: line for line in told}
+    assert sorted(kinds) == ["open", "several", "untold", "waiting"]
+    assert len(told) == 4
+    assert waiting in kinds["waiting"]
+    assert open_ in kinds["open"]
+    assert f"m-{ended}" in kinds["untold"]
+    assert f"P-{ended}" in kinds["several"]
+    assert f"P-{void}" not in kinds["several"]
+    assert (await relais(config, "deliveries", "report", "--hours", "900000")).output.count("open\t") == 0
+
+
+async def test_a_reference_is_exported_then_erased_with_all_that_followed(config: Path) -> None:
+    one, other = await parked(config, count=2)
+    await let_be_done(config, one, other)
+    exported = json.loads((await relais(config, "deliveries", "export", "REF-0", "--why", "asked")).output)
+    assert [(row["id"], row["request"]["body"]) for row in exported] == [(one, '{"name":"rose"}')]
+    assert exported[0]["followed"]["progress"] == {"name": "iris"}
+    assert [message["body"] for message in exported[0]["callbacks"]] == [{"name": "tulip"}]
+    assert (await relais(config, "deliveries", "erase", "REF-0", "--why", "asked")).output.strip() == "1"
+    kept = {row["delivery"]: row["progress"] is not None for row in await rows(config, objects)}
+    assert kept == {one: False, other: True}
+    said = {row["delivery"]: (row["state"], row["body"] is not None) for row in await rows(config, callbacks)}
+    assert said == {one: ("DEAD", False), other: ("PENDING", True)}
+    assert [line["action"] for line in await rows(config, audit)] == ["export", "erase"]
+
+
+async def test_every_sealed_column_is_sealed_again(config: Path) -> None:
+    ids = await parked(config, count=3)
+    await let_be_done(config, *ids)
+    assert (await relais(config, "keys", "rotate", "--forget")).output.strip() == "9"
+    seal = Seal(config.parent / "data" / "keys")
+    for row in await rows(config):
+        assert seal.open(row["caller"], *place(row["id"], "caller")) == b'{"form":["rose",1]}'
+    for row in await rows(config, objects):
+        assert seal.open(row["progress"], *place(row["delivery"], "progress")) == b'{"name":"iris"}'
+    for row in await rows(config, callbacks):
+        assert seal.open(row["body"], *place(row["id"], "callback")) == b'{"name":"tulip"}'

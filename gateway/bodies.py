@@ -428,6 +428,8 @@ def _clean_member(text: str, key: str) -> str:
 
 def business_query(raw_query: str) -> list[tuple[str, str]]:
     """The query's pairs but those of Publik's signature and of callbacks, in order, blank ones kept, texts in NFC."""
+    if not raw_query:
+        return []
     if _BAD_ESCAPE.search(raw_query):
         raise InvalidInput(
             Text(

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any
 
 from sdk.cadence import FOLLOW_AT, next_look
-from sdk.call import Call, Made, serving
+from sdk.call import Call, Made, within
 from sdk.errors import InvalidInput, NotFound, Rejected, RelaisError, Text, UpstreamUnavailable, english
 from sdk.files import File
 from sdk.invoke import Arguments, run
@@ -337,9 +337,8 @@ class Deliveries:
         attempt = _Attempt(instance, endpoint, begun, own, owed)
 
         async def go_on() -> Any:
-            with serving(own):
-                async with asyncio.timeout(own.remaining()):
-                    return await run(instance.connector, endpoint, arguments.keywords)
+            async with within(own):
+                return await run(instance.connector, endpoint, arguments.keywords)
 
         attempt.running = asyncio.create_task(go_on())
         attempt.ended = asyncio.create_task(self._ended(attempt))

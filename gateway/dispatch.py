@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from sdk import envelope
-from sdk.call import Call, new_call, serving
+from sdk.call import Call, new_call, within
 from sdk.errors import Overloaded, RelaisError, Text
 from sdk.files import File, disposition
 from sdk.invoke import Arguments, narrowed, run, with_received
@@ -202,7 +202,7 @@ class Dispatch:
                     # Several callers may wait for this one fetch: it has its own time, not the first caller's.
                     own = new_call(self._deadline)
                     try:
-                        with serving(own):
+                        async with within(own):
                             return await run(instance.connector, endpoint, arguments.keywords)
                     finally:
                         call.exchanges, call.upstream_seconds = own.exchanges, own.upstream_seconds
@@ -213,9 +213,8 @@ class Dispatch:
                     )
                 self._metrics.cached(instance.connector.name, trace.freshness)
             else:
-                with serving(call):
-                    async with asyncio.timeout(call.remaining()):
-                        value = await run(instance.connector, endpoint, arguments.keywords)
+                async with within(call):
+                    value = await run(instance.connector, endpoint, arguments.keywords)
         except TimeoutError:
             raise timed_out() from None
         except RelaisError as error:

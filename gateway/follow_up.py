@@ -5,13 +5,12 @@ A look at a delivery is harmless, whoever takes it and however often: the journa
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
-from sdk.call import new_call, serving
+from sdk.call import new_call, within
 from sdk.errors import RelaisError, Text
 from sdk.invoke import Arguments
 from sdk.spec import Endpoint
@@ -70,11 +69,9 @@ class Follow(Look):
         journal = self._deliveries
         began = journal.clock()
         search = getattr(instance.connector, endpoint.declaration.find or "")
-        call = new_call(SEARCH_BUDGET)
         try:
-            with serving(call):
-                async with asyncio.timeout(SEARCH_BUDGET):
-                    found = await search(row["reference"])
+            async with within(new_call(SEARCH_BUDGET)):
+                found = await search(row["reference"])
         except (RelaisError, TimeoutError, NotImplementedError) as error:
             await self._later(row, f"search: {type(error).__name__}")
             return

@@ -6,14 +6,13 @@ makes a look due.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
 from sdk.cadence import FOLLOW_AT, next_look
-from sdk.call import new_call, serving
+from sdk.call import new_call, within
 from sdk.errors import NotFound, RelaisError
 from sdk.invoke import bind, run
 from sdk.model import Progress
@@ -107,10 +106,9 @@ class Following(Look):
         look = next(e for e in instance.endpoints if e.attribute == made.declaration.follow)
         placeholder = next(parameter for parameter in look.parameters if parameter.place == "path")
         try:
-            with serving(new_call(LOOK_BUDGET)):
-                async with asyncio.timeout(LOOK_BUDGET):
-                    arguments = bind(look, {placeholder.name: row["upstream_id"]}, self._expected(row))
-                    return await run(instance.connector, look, arguments.keywords)  # type: ignore[no-any-return]
+            async with within(new_call(LOOK_BUDGET)):
+                arguments = bind(look, {placeholder.name: row["upstream_id"]}, self._expected(row))
+                return await run(instance.connector, look, arguments.keywords)  # type: ignore[no-any-return]
         except NotFound:
             if made.declaration.absent == "void":
                 return Progress(id=row["upstream_id"], status="NotFound", final=True, void=True)

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from sdk.call import new_call, serving
+from sdk.call import new_call, serving, within
 from sdk.errors import Misconfigured, RelaisError, Text, UpstreamUnavailable, english
 from sdk.spec import Schedule
 
@@ -67,9 +67,8 @@ async def probe(instance: Instance, *, now: Callable[[], datetime] = lambda: dat
         return Availability(state, moment, moment, str(message), english(message), detail)
 
     try:
-        with serving(new_call(CHECK_BUDGET)):
-            async with asyncio.timeout(CHECK_BUDGET):
-                await instance.connector.check()
+        async with within(new_call(CHECK_BUDGET)):
+            await instance.connector.check()
     except NotImplementedError:
         return found("unchecked")
     except (UpstreamUnavailable, TimeoutError) as error:

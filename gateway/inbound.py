@@ -17,17 +17,22 @@ PATIENCE = 5.0
 
 def split_path(path: str) -> list[str]:
     """Decoded segments, a trailing slash ignored. Raises `InvalidInput` on what is not a plain origin-form path."""
-    bad = InvalidInput(Text("Adresse mal formée.", en="Malformed address."))
     if not path.startswith("/"):
-        raise bad
+        raise _malformed()
     segments = path[1:].removesuffix("/").split("/") if path != "/" else []
-    try:
-        decoded = [unquote_to_bytes(segment).decode("utf-8") for segment in segments]
-    except UnicodeDecodeError:
-        raise bad from None
-    if any(segment in ("", ".", "..") or "\x00" in segment for segment in decoded):
-        raise UnknownEndpoint()
-    return decoded
+    if "%" in path or not path.isascii():
+        try:
+            segments = [unquote_to_bytes(segment).decode("utf-8") for segment in segments]
+        except UnicodeDecodeError:
+            raise _malformed() from None
+    for segment in segments:
+        if segment in ("", ".", "..") or "\x00" in segment:
+            raise UnknownEndpoint()
+    return segments
+
+
+def _malformed() -> InvalidInput:
+    return InvalidInput(Text("Adresse mal formée.", en="Malformed address."))
 
 
 async def read_body(request: web.BaseRequest, cap: int) -> bytes:

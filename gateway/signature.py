@@ -48,7 +48,7 @@ def sign(query: str, key: str, *, algo: str = "sha256", timestamp: datetime, non
 
 def is_signed(raw_query: str) -> bool:
     """Whether the query claims a signature, valid or not."""
-    return any(part.partition("=")[0] == "signature" for part in raw_query.split("&"))
+    return "signature" in raw_query and any(part.partition("=")[0] == "signature" for part in raw_query.split("&"))
 
 
 def verify(raw_query: str, keys: Mapping[str, Secret], now: float) -> Signed:

@@ -6,12 +6,15 @@ uses what is left of it.
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
 
 DEFAULT_BUDGET = 25.0  # seconds: below the 28 s after which w.c.s. gives up by itself
 
@@ -62,6 +65,7 @@ class Call:
     exchanges: int = 0
     upstream_seconds: float = 0.0
     notes: dict[str, object] = field(default_factory=dict)
+    held_by: asyncio.Task[Any] | None = None
 
     def remaining(self) -> float:
         """Seconds left before the caller must have its answer (never negative)."""
@@ -75,7 +79,7 @@ def new_call(
     budget: float = DEFAULT_BUDGET, *, repeatable: bool = True, clock: Callable[[], float] = time.monotonic
 ) -> Call:
     """A call that starts now and must be answered within `budget` seconds."""
-    return Call(request_id=uuid.uuid4().hex, deadline=clock() + budget, repeatable=repeatable, clock=clock)
+    return Call(request_id=os.urandom(16).hex(), deadline=clock() + budget, repeatable=repeatable, clock=clock)
 
 
 def current_call() -> Call:
@@ -94,3 +98,30 @@ def serving(call: Call) -> Iterator[Call]:
         yield call
     finally:
         _current.reset(token)
+
+
+class within:
+    """`async with within(call)`: `call` is the current one for the block, which its deadline ends with TimeoutError.
+
+    What runs in the same task needs no other timer for the whole of its work: `call.held_by` tells which task that is.
+    """
+
+    __slots__ = ("_call", "_limit", "_token")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    async def __aenter__(self) -> Call:
+        call = self._call
+        self._limit = asyncio.timeout(call.remaining())
+        await self._limit.__aenter__()
+        self._token = _current.set(call)
+        call.held_by = asyncio.current_task()
+        return call
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._call.held_by = None
+        _current.reset(self._token)
+        await self._limit.__aexit__(kind, error, trace)

@@ -33,6 +33,8 @@ def bind(endpoint: Endpoint, path: Mapping[str, str], query: Iterable[tuple[str,
     """Path and query values → typed arguments. Raises `InvalidInput` naming each faulty one; unknown ones are ignored,
     since Publik adds its own (`NameID`, `email`, signature) to any address.
     """
+    if not (endpoint.parameters or endpoint.searchable or endpoint.open_parameters):
+        return Arguments({})
     given: dict[str, list[str]] = {}
     for name, value in query:
         given.setdefault(name, []).append(value)

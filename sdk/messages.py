@@ -200,7 +200,7 @@ def _finite(value: Any) -> bool:
 
 def with_params(url: str, params: Params | None) -> str:
     """`url` with `params` added to its query, UTF-8, percent-encoded."""
-    pairs = pairs_of(params or ())
+    pairs = pairs_of(params) if params else ()
     if not pairs:
         return url
     address, hash_, fragment = url.partition("#")

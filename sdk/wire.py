@@ -13,6 +13,7 @@ import re
 import ssl
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import aiohttp
@@ -41,6 +42,10 @@ _MAX_MEMBERS = 100  # gzip streams glued together; real answers have one
 
 _ALWAYS = CIMultiDict({hdrs.ACCEPT_ENCODING: "gzip, deflate", hdrs.USER_AGENT: "Relais"})
 _LONGEST_FIELD = 16 * 1024
+_BEFORE = (
+    0.02  # seconds before the deadline: silence is noticed here, and told to the policies, before the call is ended
+)
+_HELD = nullcontext()
 
 
 class Wire:
@@ -133,7 +138,9 @@ class Wire:
         connection: aiohttp.connector.Connection | None = None
         answer: aiohttp.ClientResponse | None = None
         try:
-            async with asyncio.timeout(remaining):
+            # Where the gateway's own timer ends this very task at the deadline, a second one would only cost.
+            held = attempt.call.held_by is not None and attempt.call.held_by is asyncio.current_task()
+            async with _HELD if held else asyncio.timeout(remaining):
                 leaving = aiohttp.ClientRequest(
                     request.method,
                     url,
@@ -151,7 +158,7 @@ class Wire:
                     skip_payload=request.method == "HEAD",
                     read_until_eof=True,
                     auto_decompress=False,
-                    read_timeout=min(request.timeout or self._timeout, remaining),
+                    read_timeout=min(request.timeout or self._timeout, remaining - min(_BEFORE, remaining / 2)),
                     max_field_size=_LONGEST_FIELD,
                 )
                 attempt.sent = True

@@ -37,7 +37,7 @@ from .errors import Internal
 from .follow_up import Follow
 from .following import Following
 from .health import Watch
-from .jobs import Jobs
+from .jobs import Jobs, engine_for
 from .journal import log
 from .metrics import Metrics
 from .nonces import Nonces
@@ -47,6 +47,7 @@ from .settings import GatewaySettings, personal_days
 from .store import Store, StoreUnavailable
 
 GRACE = 25.0
+PURGE_EVERY = 3600.0
 IDLE_PATIENCE = 2.0
 """Seconds a silent connection is kept while draining: what its owner was just sending is still answered."""
 KEEP_ALIVE = 75.0
@@ -120,7 +121,9 @@ class Server:
         self.deliveries = Deliveries(self._store, seal, self._settings.deliveries, whom=partial(whom, clients))
         self.follow = Follow(self.deliveries, self.registry.instances.get)
         self.following = Following(self.deliveries, self.registry.instances.get)
-        self.jobs = Jobs(self.deliveries, [self.follow, self.following, self.callbacks], personal_days(self._settings))
+        looks = (self.follow, self.following, self.callbacks)
+        self.jobs = Jobs(self._store, looks, engine_for(self._settings.store_url), observe=metrics.worked)
+        self.deliveries.wake = self.jobs.wake
         self.watch = Watch(self.registry.instances.values(), folder, metrics, self.jobs, lead=self._lead)
         self.dispatch = Dispatch(
             self.registry,
@@ -136,7 +139,7 @@ class Server:
         # What was built so far lives as long as the process: full collections need not walk it again.
         gc.collect()
         gc.freeze()
-        await self.jobs.start()
+        await self._begin_work()
         await self._listen(self.dispatch, listening)
         if admin is not None:
             await self._listen(partial(_figures, metrics), admin)
@@ -144,6 +147,13 @@ class Server:
 
     def _towards(self, denied_ports: frozenset[int]) -> Callable[[frozenset[tuple[str, int]]], Egress]:
         return partial(Egress, private=self._settings.egress.private, denied_ports=denied_ports)
+
+    async def _begin_work(self) -> None:
+        """Makes this process known to the others, then takes its share of the work."""
+        await self.deliveries.beat()
+        self.jobs.keep(self._settings.deliveries.lease / 4, self.deliveries.beat)
+        self.jobs.every("purge", PURGE_EVERY, partial(self.deliveries.purge, personal_days(self._settings)))
+        await self.jobs.start()
 
     async def _listen(self, answer: Callable[[web.BaseRequest], Any], listening: socket.socket) -> None:
         server = _Listener(

@@ -179,7 +179,7 @@ class Callbacks(Look):
         random: Callable[[], float] = randomlib.random,
         count: Callable[[str, str], None] = lambda client, outcome: None,
     ) -> None:
-        super().__init__("callbacks", store, self._due, self._tell, whose="client")
+        super().__init__("callbacks", store, self._due, self._tell, outbox.first_due, whose="client")
         self._seal = seal
         self._clients = clients
         self._ways = ways

@@ -36,7 +36,7 @@ from .sent import Sent, delivery_key, expected_of, subject_digest, subject_of
 from .settings import DeliveryOptions
 from .store import Store, StoreUnavailable, followed, outbox, records
 from .store.outbox import Told
-from .store.records import Begun, New
+from .store.records import Begun, New, Retention
 
 __all__ = ["LONG_READ", "Answered", "Deliveries", "End", "timed_out"]
 
@@ -111,7 +111,7 @@ class Deliveries:
         self.under_way: set[str] = set()
         """The deliveries this process is sending now."""
         self.wake: Callable[[str, float], None] = lambda kind, at: None
-        """Told that work of a kind is due at an instant: a hint, which may get lost."""
+        """Told, once it is written, that work of a kind is due at an instant: a hint, which may get lost."""
 
     async def beat(self) -> None:
         """Tells the others that this process lives. Raises `StoreUnavailable`."""
@@ -123,6 +123,24 @@ class Deliveries:
         """Tells the others that this process ends."""
         with suppress(StoreUnavailable):
             await self.store.run(lambda connection: records.leave(connection, self.node))
+
+    async def purge(self, personal: Mapping[str, float]) -> None:
+        """Erases what may be personal of what has ended, and forgets what is old; `personal` is instance → days."""
+        options, now, day = self.options, self.clock(), 86_400.0
+        keep = Retention(
+            options.personal_days * day,
+            options.kept_days * day,
+            options.subject_days * day,
+            {instance: days * day for instance, days in personal.items()},
+        )
+
+        def work(connection: Any) -> tuple[int, int]:
+            followed.follow(connection, now)
+            return records.purge(connection, now, keep)
+
+        erased, forgotten = await self.store.run(work)
+        if erased or forgotten:
+            log.info("purged", erased=erased, forgotten=forgotten)
 
     async def settled(self) -> None:
         """Waits for the attempts still under way (at shutdown)."""
@@ -158,7 +176,7 @@ class Deliveries:
         if begun.verdict == "go":
             return await self._carried_out(instance, endpoint, arguments, begun, call)
         call.notes["verdict"] = begun.verdict
-        if begun.verdict == "accepted":
+        if begun.verdict in ("accepted", "unknown"):
             self.wake("deliveries", self.clock())
         if begun.verdict == "accepted" or (defer and begun.verdict in ("replay", "pending", "unknown")):
             return Answered(ticket(begun.id), replayed=begun.verdict != "accepted", ticket=True)
@@ -378,6 +396,8 @@ class Deliveries:
             return End("UNKNOWN", error=_unknown(begun, detail="fenced"))
         if begun.tells:
             self.wake("callbacks", self.clock())
+        if end.state == "UNKNOWN" or values.get("next_at") is not None:
+            self.wake("deliveries", values.get("next_at") or self.clock())
         if attempt.left:
             outcome = "ok" if end.error is None else type(end.error).__name__
             log.warning("late_outcome", delivery=begun.id, instance=attempt.instance.where, outcome=outcome)

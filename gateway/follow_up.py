@@ -36,7 +36,7 @@ class Follow(Look):
     """The follow-up of this process. `find` gives the instance `connector/instance` where it is configured."""
 
     def __init__(self, deliveries: Deliveries, find: Callable[[str], Instance | None]) -> None:
-        super().__init__("deliveries", deliveries.store, self._due, self._end)
+        super().__init__("deliveries", deliveries.store, self._due, self._end, records.first_due)
         self._deliveries = deliveries
         self._find = find
 
@@ -46,7 +46,7 @@ class Follow(Look):
         taken = records.take_over(connection, now, journal.options.lease, journal.node, frozenset(journal.under_way))
         if taken:
             log.warning("taken_over", deliveries=taken)
-        return records.claim(connection, now, LONG_READ + SEARCH_BUDGET, most, EACH, busy)
+        return records.claim(connection, now, LONG_READ + SEARCH_BUDGET, most, journal.node, EACH, busy)
 
     async def _end(self, row: dict[str, Any]) -> None:
         instance = self._find(row["instance"])
@@ -153,6 +153,8 @@ class Follow(Look):
             journal.wake("callbacks", journal.clock())
 
     async def _step(self, row: dict[str, Any], values: dict[str, Any], told: Told | None = None) -> bool:
+        if values.get("next_at") is not None:
+            values = {"owner": None, **values}  # waits, and is nobody's meanwhile
         step = partial(
             records.step, delivery=row["id"], state=row["state"], attempt=row["attempt"], values=values, told=told
         )

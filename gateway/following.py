@@ -41,7 +41,7 @@ class Following(Look):
     """The looks of this process at what was created."""
 
     def __init__(self, deliveries: Deliveries, find: Callable[[str], Instance | None]) -> None:
-        super().__init__("followed", deliveries.store, self._due, self._one_look)
+        super().__init__("followed", deliveries.store, self._due, self._one_look, followed.first_due)
         self._deliveries = deliveries
         self._find = find
 

@@ -119,7 +119,8 @@ class Watch:
             for instance in self._instances.values():
                 for schedule in instance.connector.schedules:
                     name = f"{instance.where} {schedule.attribute}"
-                    self._jobs.every(name, schedule.interval, partial(self._run, instance, schedule))
+                    run = partial(self._run, instance, schedule)
+                    self._jobs.every(name, schedule.interval, run, catch_up=schedule.catch_up)
         if not self._lead:
             return
         for instance in self._instances.values():

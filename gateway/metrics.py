@@ -71,6 +71,9 @@ class Metrics:
             ["client", "outcome"],
             registry=registry,
         )
+        self._work = prometheus.Counter(
+            "relais_work", "Rows of the store looked at without a caller", ["work", "outcome"], registry=registry
+        )
         self._children: dict[tuple[str, str, str], tuple[Any, Any, Any]] = {}
 
     def observe(self, connector: str, endpoint: str, outcome: str, seconds: float, upstream_seconds: float) -> None:
@@ -111,6 +114,10 @@ class Metrics:
     def called_back(self, client: str, outcome: str) -> None:
         """A caller was told something later; `outcome` is accepted, retried or given_up."""
         self._callbacks.labels(client, outcome).inc()
+
+    def worked(self, work: str, outcome: str) -> None:
+        """A row of a kind of work was looked at; `outcome` is `ok`, `failed` or `store`."""
+        self._work.labels(work, outcome).inc()
 
     def exposition(self) -> bytes:
         """The text Prometheus reads, all processes together."""

@@ -46,6 +46,13 @@ def on_store(settings: GatewaySettings, work: Callable[[Any], T]) -> T:
     return asyncio.run(once())
 
 
+def _queue() -> Any:
+    """The queue of jobs beside the store, on PostgreSQL: `upgrade`, `missing`, `pending`, `waiting`."""
+    from .jobs import procrastinate_schema
+
+    return procrastinate_schema
+
+
 def _none(delivery: str) -> RelaisError:
     return RelaisError(
         Text(
@@ -86,17 +93,40 @@ def register(commands: typer.Typer, say: Say, rows: Rows) -> None:
         commands.add_typer(group, name=name)
 
     @db.command("upgrade", help=say("Mettre la base à la version du logiciel.", "Bring the database up to date."))
-    def db_upgrade(config: config = default) -> None:
+    def db_upgrade(
+        config: config = default,
+        finish: Annotated[
+            bool,
+            typer.Option(
+                "--finish",
+                help=say("Tous les nœuds ont cette version : terminer.", "Every node runs this version: finish."),
+            ),
+        ] = False,
+    ) -> None:
         settings = load(config)
         settings.gateway.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         before = revision(settings.store_url) or "—"
         print(f"{before} → {upgrade(settings.store_url)}")
+        if not settings.store_url.startswith("sqlite"):
+            for name in _queue().upgrade(settings.store_url, finish=finish):
+                print(f"+ {name}")
+            if left := _queue().waiting(settings.store_url):
+                print(
+                    say(
+                        f"{len(left)} étapes attendent que tous les nœuds aient cette version :"
+                        " « relais db upgrade --finish »",
+                        f'{len(left)} steps wait until every node runs this version: "relais db upgrade --finish"',
+                    )
+                )
 
     @db.command("check", help=say("Vérifier version, contenu et retards.", "Check version and what is overdue."))
     def db_check(config: config = default) -> None:
         settings = load(config)
         version = revision(settings.store_url)
-        if version is None or version < REVISION:
+        old_queue = not settings.store_url.startswith("sqlite") and (
+            _queue().missing(settings.store_url) or _queue().pending(settings.store_url)
+        )
+        if version is None or version < REVISION or old_queue:
             print(
                 say(
                     f"version {version or '—'} : lancez « relais db upgrade »",

@@ -34,6 +34,8 @@ MEGABYTE = 1024 * 1024
 
 Delivery = Literal["idempotent", "reconcilable", "at-most-once", "at-least-once"]
 Kind = Literal["read", "create", "update", "callback"]
+CatchUp = Literal["once", "skip"]
+"""What becomes of the turns that nobody could take: one run makes up for them all, or they are left out."""
 Contract = Literal["choices", "hits", "map", "progress", "file", "invoice", "invoices", "places", "receipt", "data"]
 
 Absent = Literal["later", "void"]
@@ -92,6 +94,7 @@ class Declaration:
     looks: str | None = None
     interval: float = 0.0
     at_start: bool = False
+    catch_up: CatchUp = "once"
 
     @property
     def told_apart_by(self) -> tuple[str, ...]:
@@ -175,11 +178,12 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A method run every `interval` seconds, once over all processes."""
+    """A method run every `interval` seconds, once over all processes and nodes."""
 
     attribute: str
     interval: float
     at_start: bool
+    catch_up: CatchUp
     function: Callable[..., Awaitable[None]]
 
 
@@ -350,9 +354,12 @@ def callback(path: Any = None, /, *, method: str = "POST", max_body: int = MEGAB
     return _mark(Declaration("callback", path, method, max_body=max_body, looks=looks))
 
 
-def every(interval: float, /, *, at_start: bool = False) -> Callable[[F], F]:
-    """Runs the method every `interval` seconds, in one process; `at_start` runs it once when the gateway starts too."""
-    return _mark(Declaration("every", interval=interval, at_start=at_start))
+def every(interval: float, /, *, at_start: bool = False, catch_up: CatchUp = "once") -> Callable[[F], F]:
+    """Runs the method every `interval` seconds, in one process of all nodes; `at_start` also when a node starts.
+
+    Turns missed while the gateway was down are made up for by one run (`catch_up="once"`), or left out (`"skip"`).
+    """
+    return _mark(Declaration("every", interval=interval, at_start=at_start, catch_up=catch_up))
 
 
 # --- the connector ----------------------------------------------------------------------------------------------------
@@ -461,7 +468,11 @@ def _read_class(cls: type[Connector[Any]], names: Mapping[str, Any]) -> None:
         if declaration.kind == "every":
             if declaration.interval <= 0 or len(inspect.signature(function).parameters) != 1:
                 raise DeclarationError(f"Write @every(seconds) on async def {attribute}(self) -> None in {where}.")
-            schedules.append(Schedule(attribute, declaration.interval, declaration.at_start, function))
+            if declaration.catch_up not in typing.get_args(CatchUp):
+                raise DeclarationError(f'{where}.{attribute}: write catch_up="once" or "skip".')
+            schedules.append(
+                Schedule(attribute, declaration.interval, declaration.at_start, declaration.catch_up, function)
+            )
         else:
             endpoints.append(_read_endpoint(cls, attribute, function, declaration, names))
     _refuse_twins(where, endpoints)

@@ -19,7 +19,7 @@ from .outbox import Told, tell
 from .statements import insert
 from .tables import deliveries, followed
 
-__all__ = ["Seen", "claim", "follow", "looked", "made", "of", "trigger"]
+__all__ = ["Seen", "claim", "first_due", "follow", "looked", "made", "of", "trigger"]
 
 table = followed.c
 CLOSED = and_(table.final, not_(table.void))
@@ -84,6 +84,11 @@ def claim(
     """What is to be looked at now, as `statements.claim`; `turn` is the claimer's."""
     rows = statements.claim(connection, followed, now, hold, most, each=each, busy=busy, turn=table.turn + 1)
     return [{**row, "turn": row["turn"] + 1} for row in rows]
+
+
+def first_due(connection: Connection) -> float | None:
+    """When the first of them is to be looked at."""
+    return statements.first_due(connection, followed)
 
 
 def looked(

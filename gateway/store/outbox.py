@@ -18,7 +18,7 @@ from . import statements
 from .statements import insert
 from .tables import callbacks, deliveries
 
-__all__ = ["FIRST", "Told", "claim", "counts", "sent", "tell"]
+__all__ = ["FIRST", "Told", "claim", "counts", "first_due", "sent", "tell"]
 
 table = callbacks.c
 State = Literal["PENDING", "ACCEPTED", "DEAD"]
@@ -67,6 +67,11 @@ def claim(
 ) -> Sequence[dict[str, Any]]:
     """What is to be told now, as `statements.claim`; of one delivery only the first that is still to be told."""
     return statements.claim(connection, callbacks, now, hold, most, FIRST, each=each, busy=busy, by="client")
+
+
+def first_due(connection: Connection) -> float | None:
+    """When the first of them is to be told."""
+    return statements.first_due(connection, callbacks, FIRST)
 
 
 def sent(

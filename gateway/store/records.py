@@ -29,15 +29,17 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from . import followed, statements
 from .outbox import Told, tell
 from .statements import insert
-from .tables import audit, deliveries, nodes, schedules
+from .tables import audit, deliveries, nodes
 from .tables import callbacks as outbox
 from .tables import followed as objects
 
-__all__ = ["ENDED", "Begun", "New", "State", "beat", "begin", "claim", "finish", "insert", "leave", "new_id", "turn"]
+__all__ = ["ENDED", "Begun", "New", "State", "beat", "begin", "claim", "finish", "insert", "leave", "new_id"]
 
 State = Literal["RECEIVED", "SENDING", "DONE", "REFUSED", "NOT_SENT", "UNKNOWN", "PARKED", "DUPLICATED"]
 ENDED: tuple[State, ...] = ("DONE", "REFUSED", "NOT_SENT", "PARKED", "DUPLICATED")
 UNDER_WAY: tuple[State, ...] = ("RECEIVED", "SENDING", "UNKNOWN")
+OPEN: tuple[State, ...] = ("RECEIVED", "UNKNOWN", "NOT_SENT")
+"""The states in which a delivery may be due."""
 PARKED: tuple[State, ...] = ("PARKED", "DUPLICATED")
 """The states that wait for a person."""
 AGAIN_AT_ONCE = ("idempotent", "at-least-once")
@@ -80,7 +82,7 @@ def leave(connection: Connection, node: str) -> None:
 
 
 def take_over(connection: Connection, now: float, lease: float, node: str = "", under_way: Collection[str] = ()) -> int:
-    """What dead processes were sending has an unknown outcome. How many.
+    """What dead processes were sending has an unknown outcome, how many; what they held to look at is due now.
 
     So has what this very `node` holds without being at it (`under_way`): its commit succeeded and looked failed.
     """
@@ -93,6 +95,8 @@ def take_over(connection: Connection, now: float, lease: float, node: str = "", 
         .values(**_unknown(now, table.patience))
     )
     taken = connection.execute(lost).rowcount
+    held = and_(table.next_at > now, table.owner.is_not(None), table.owner.not_in(alive), table.owner != node)
+    connection.execute(update(deliveries).where(table.state.in_(OPEN), held).values(next_at=now))
     connection.execute(delete(nodes).where(nodes.c.seen < now - 10 * lease))
     return taken
 
@@ -368,22 +372,16 @@ def finish(
 
 
 def claim(
-    connection: Connection, now: float, hold: float, most: int, each: int = 1_000, busy: Collection[str] = ()
+    connection: Connection, now: float, hold: float, most: int, node: str, each: int = 1_000, busy: Collection[str] = ()
 ) -> Sequence[dict[str, Any]]:
-    """Deliveries to look at now, as `statements.claim`."""
-    due = table.state.in_(("RECEIVED", "UNKNOWN", "NOT_SENT"))
-    return statements.claim(connection, deliveries, now, hold, most, due, each=each, busy=busy)
+    """Deliveries to look at now, as `statements.claim`; this `node` holds them, for as long as it lives."""
+    due = table.state.in_(OPEN)
+    return statements.claim(connection, deliveries, now, hold, most, due, each=each, busy=busy, owner=node)
 
 
-def turn(connection: Connection, name: str, now: float, interval: float, *, at_start: bool) -> float:
-    """0 when it is this process's turn to run the schedule `name`, now; else the seconds until the next one."""
-    first = now if at_start else now + interval
-    connection.execute(insert(connection, schedules).values(name=name, due=first).on_conflict_do_nothing())
-    mine = update(schedules).where(schedules.c.name == name, schedules.c.due <= now).values(due=now + interval)
-    if connection.execute(mine).rowcount == 1:
-        return 0.0
-    due = connection.execute(select(schedules.c.due).where(schedules.c.name == name)).scalar_one()
-    return max(0.05, min(float(due) - now, interval))
+def first_due(connection: Connection) -> float | None:
+    """When the first delivery is to be looked at."""
+    return statements.first_due(connection, deliveries, table.state.in_(OPEN))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The two statements that the tables share: adding a row unless it is there, and taking what is due."""
+"""The statements that the tables share: adding a row unless it is there, taking what is due, and when more will be."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Table, func, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-__all__ = ["claim", "insert"]
+__all__ = ["claim", "first_due", "insert"]
 
 
 def insert(connection: Connection, into: Any) -> Any:
@@ -49,3 +49,10 @@ def claim(
         held = update(table).where(name.in_([row[name.name] for row in rows]))
         connection.execute(held.values(next_at=now + hold, **also))
     return rows
+
+
+def first_due(connection: Connection, table: Table, *conditions: ColumnElement[bool]) -> float | None:
+    """The earliest `next_at` of the rows that meet `conditions`; None when none waits."""
+    first = select(func.min(table.c.next_at)).where(table.c.next_at.is_not(None), *conditions)
+    found = connection.execute(first).scalar()
+    return None if found is None else float(found)

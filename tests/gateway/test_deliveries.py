@@ -270,6 +270,7 @@ async def test_an_unknown_outcome_is_not_worded_as_a_failure_and_can_be_followed
 async def test_what_the_publisher_does_not_have_is_sent_again_only_after_the_quarantine(
     gateway: Gateway, publisher: Publisher
 ) -> None:
+    await gateway.server.jobs.stop()
     publisher.modes = ["lost"]
     await send(gateway)
     await change(gateway, quarantine=9e9, next_at=0.0)

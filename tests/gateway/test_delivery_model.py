@@ -122,7 +122,7 @@ class Journal(RuleBasedStateMachine):
     def somebody_looks(self, node: str, outcome: str, delay: float) -> None:
         owner = self.nodes[node]
         self.run(lambda c: records.take_over(c, self.now, LEASE))
-        for row in self.run(lambda c: records.claim(c, self.now, 30.0, 4)):
+        for row in self.run(lambda c: records.claim(c, self.now, 30.0, 4, owner)):
             self.look(dict(row), owner, outcome, delay)
 
     def look(self, row: dict[str, Any], owner: str, outcome: str, delay: float) -> None:

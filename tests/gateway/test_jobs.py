@@ -54,26 +54,6 @@ def test_the_migrations_lead_to_the_tables_that_are_made_at_once(tmp_path: Path)
     assert revision(led) == REVISION
 
 
-async def turns(stores: tuple[Store, Store], now: float, *, at_start: bool = False) -> list[float]:
-    turn = partial(records.turn, name="x", now=now, interval=60.0, at_start=at_start)
-    return [await store.run(turn) for store in stores]
-
-
-async def test_a_schedule_runs_once_over_all_processes(stores: tuple[Store, Store]) -> None:
-    assert await turns(stores, 1000.0) == [60.0, 60.0]
-    assert await turns(stores, 1060.0) == [0.0, 60.0]
-    assert await turns(stores, 1119.0) == [1.0, 1.0]
-
-
-async def test_turns_that_nobody_took_are_not_caught_up(stores: tuple[Store, Store]) -> None:
-    await turns(stores, 1000.0)
-    assert await turns(stores, 9000.0) == [0.0, 60.0]
-
-
-async def test_a_schedule_may_begin_at_once(stores: tuple[Store, Store]) -> None:
-    assert await turns(stores, 1000.0, at_start=True) == [0.0, 60.0]
-
-
 def new(number: int) -> New:
     return New(
         records.new_id(), f"k:{number}", "c", "i/x", "POST y", "reconcilable", "r", "f", 5.0, "r", lambda row: b"x"
@@ -100,10 +80,10 @@ async def test_a_delivery_is_given_to_one_process_at_a_time(stores: tuple[Store,
     for number in range(5):
         begin = partial(records.begin, new=new(number), node="n", now=1.0, lease=1.0, defer=True)
         await stores[0].run(begin)
-    claim = partial(records.claim, now=2.0, hold=30.0, most=3)
+    claim = partial(records.claim, now=2.0, hold=30.0, most=3, node="n")
     given = [row["id"] for store in (*stores, *stores) for row in await store.run(claim)]
     assert len(given) == len(set(given)) == 5
-    later = await stores[0].run(partial(records.claim, now=40.0, hold=30.0, most=9))
+    later = await stores[0].run(partial(records.claim, now=40.0, hold=30.0, most=9, node="n"))
     assert len(later) == 5
 
 

@@ -114,8 +114,14 @@ def test_a_schedule_is_read_beside_the_endpoints() -> None:
     @every(HOUR)
     async def refresh(self: Any) -> None: ...
 
-    found = declared({"refresh": refresh})
-    assert [(s.attribute, s.interval) for s in found.schedules] == [("refresh", HOUR)]
+    @every(HOUR, catch_up="skip")
+    async def tidy(self: Any) -> None: ...
+
+    found = declared({"refresh": refresh, "tidy": tidy})
+    assert [(s.attribute, s.interval, s.catch_up) for s in found.schedules] == [
+        ("refresh", HOUR, "once"),
+        ("tidy", HOUR, "skip"),
+    ]
     assert found.endpoints == ()
 
 
@@ -287,6 +293,13 @@ def _bad_schedule() -> dict[str, Any]:
     return {"one": one}
 
 
+def _bad_catch_up() -> dict[str, Any]:
+    @every(HOUR, catch_up="twice")  # type: ignore[arg-type]
+    async def one(self: Any) -> None: ...
+
+    return {"one": one}
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -307,6 +320,7 @@ def _bad_schedule() -> dict[str, Any]:
         (_twins, "both answer"),
         (_bad_method, "is not one of POST, GET"),
         (_bad_schedule, "@every(seconds)"),
+        (_bad_catch_up, 'catch_up="once"'),
     ],
 )
 def test_a_wrong_declaration_is_refused_by_a_sentence(body: Any, said: str) -> None:

@@ -81,8 +81,9 @@ def made(connection: Connection, subject: str) -> Sequence[RowMapping]:
 def claim(
     connection: Connection, now: float, hold: float, most: int, each: int, busy: Collection[str] = ()
 ) -> Sequence[dict[str, Any]]:
-    """What is to be looked at now, as `statements.claim`; `turn` is the claimer's."""
-    rows = statements.claim(connection, followed, now, hold, most, each=each, busy=busy, turn=table.turn + 1)
+    """What is to be looked at now, as `statements.claim`; `turn` is the claimer's, and a look counts from its start."""
+    also: dict[str, Any] = {"turn": table.turn + 1, "looked": now}
+    rows = statements.claim(connection, followed, now, hold, most, each=each, busy=busy, **also)
     return [{**row, "turn": row["turn"] + 1} for row in rows]
 
 

@@ -29,7 +29,7 @@ import html
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
@@ -40,7 +40,7 @@ from aiohttp import web
 
 from . import xml
 from .errors import Text, UpstreamInvalid, english
-from .simulator_faults import EXECUTED, Faults, break_off
+from .simulator_faults import EXECUTED, EXECUTING, Faults, break_off
 
 __all__ = ["Clock", "Entry", "Faults", "SimRequest", "SimResponse", "Simulator", "SoapCall", "escape", "on"]
 
@@ -257,6 +257,11 @@ class Simulator:
         """Settings of a sample instance that talks to this running simulator."""
         return {"url": self.url}
 
+    def variants(self) -> dict[str, dict[str, Any]]:
+        """Name → settings of every way to reach this simulator that a connector offers (a generation, a mode, a
+        protocol), so that each is proved. One by default: the demonstration's."""
+        return {"demo": self.demo_settings()}
+
     def demo_lines(self, base_url: str) -> list[tuple[str, str]]:
         """(title, line to paste) pairs; `base_url` is the sample instance, as `http://127.0.0.1:8000/payfip/demo`."""
         return []
@@ -331,6 +336,10 @@ class Simulator:
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return None
 
+    def refusal(self, request: SimRequest) -> SimResponse | None:
+        """How this software says no to such a request, by its contract; None where it never does: served as usual."""
+        return None
+
     def spoil(self, fault: str, request: SimRequest) -> SimResponse:
         """The answer for one of `own_faults`."""
         raise NotImplementedError
@@ -366,7 +375,9 @@ class Simulator:
             if fault is None:
                 return self._written(await self._answered(answer, received))
             bare = fault.removeprefix(EXECUTED)
-            executes = bare != fault or bare in ("slow", "truncated")
+            if bare == "refusal" and (refused := self.refusal(received)) is not None:
+                return self._written(refused)
+            executes = bare != fault or bare in (*EXECUTING, "refusal")
             result = await self._answered(answer, received) if executes else SimResponse()
             return await self._spoilt(bare, request, received, result)
 
@@ -393,9 +404,10 @@ class Simulator:
     ) -> web.StreamResponse:
         if fault in self.own_faults:
             return self._written(self.spoil(fault, received))
-        if fault == "slow":
-            await self._wait(self.slowness)
-            return self._written(result)
+        if fault in ("slow", "refusal", "wrong-type"):
+            if fault == "slow":
+                await self._wait(self.slowness)
+            return self._written(replace(result, content_type="text/html") if fault == "wrong-type" else result)
         if fault == "html-200":
             return self._written(SimResponse.html("<!DOCTYPE html><html><body><h1>Maintenance</h1></body></html>"))
         if fault == "empty-200":
@@ -461,7 +473,8 @@ class Simulator:
             if "share" in form:
                 self.faults.rate(float(form["share"]), *kinds, seed=int(form.get("seed", "0")), path=path)
             else:
-                self.faults.next(kinds[0], *kinds[1:], times=int(form.get("times", "1")), path=path)
+                times, after = int(form.get("times", "1")), int(form.get("after", "0"))
+                self.faults.next(kinds[0], *kinds[1:], times=times, path=path, after=after)
         except (KeyError, ValueError) as error:
             return SimResponse(f"Send fault=…, and times=… or share=…: {error}\n", 400)
         return SimResponse.json(self.faults.state())

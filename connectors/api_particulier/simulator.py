@@ -350,6 +350,13 @@ class ApiParticulierSimulator(Simulator):
         left = int((until - now).total_seconds()) if kept and until is not None else ""
         return {"X-Response-Cached": str(kept).lower(), "X-Cache-Expires-in": str(left)}
 
+    def refusal(self, request: SimRequest) -> SimResponse | None:
+        """Nobody can be told apart with such an identity; the token and the services are never refused so."""
+        if not re.match(r"/(v\d+|api/v2)/", request.path):
+            return None
+        resource = "/".join(request.path.split("/")[2:-1])
+        return refused(happening("not-identifiable"), request.path.startswith("/api/"), resource)
+
     def spoil(self, fault: str, request: SimRequest) -> SimResponse:
         """What the publisher says when it is busy, broken, or has moved on."""
         resource = "/".join(request.path.split("/")[2:-1])

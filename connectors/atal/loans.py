@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from sdk import Choice, InvalidInput, Misconfigured, Receipt, Rejected, Text
+from sdk import Choice, InvalidInput, Misconfigured, NotFound, Receipt, Rejected, Text
 
 from .generation import equivalent
 from .models import Busy, Loanable, LoanProgress, LoanState, MaterialLoan, Period, RoomLoan
@@ -176,7 +176,10 @@ class Loans:
         """Sets the state, then reads it: ATAL answers with an empty body, which proves nothing."""
         change = {"RequestState": int(CODES[state])}
         await self.v6.effect("PATCH", PATHS[kind], empty=True, params={"id": loan}, json=change)
-        found = await self.loan(kind, loan)
+        try:
+            found = await self.loan(kind, loan)
+        except (NotFound, Rejected):
+            raise invalid("a loan that was changed, and cannot be read") from None  # it was not refused: it was done
         if found.status != CODES[state]:
             raise invalid("a loan whose state did not change")
         return found

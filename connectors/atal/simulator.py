@@ -17,7 +17,7 @@ from sdk import RelaisError, Soap, Text
 from sdk.simulator import SimRequest, SimResponse, on
 
 from .simulator_data import PATRIMONIES, STATES, THEMATICS, THIRD_PARTIES, TYPES, Demand
-from .simulator_v6 import KEY, AtalV6
+from .simulator_v6 import KEY, AtalV6, refused_by_v6
 
 HERE = Path(__file__).parent
 DEMANDE = "/awa/services/DemandeService"
@@ -86,9 +86,17 @@ class AtalSimulator(AtalV6):
     # What `relais demo` asks for.
 
     def demo_settings(self) -> dict[str, Any]:
-        """The settings of a sample instance; only `generation`, address and credentials tell the generations apart."""
+        """The settings of a sample instance."""
+        return self._settings(self.generation)
+
+    def variants(self) -> dict[str, dict[str, Any]]:
+        """Both generations."""
+        return {"v6": self._settings("v6"), "soap": self._settings("soap")}
+
+    def _settings(self, generation: Literal["soap", "v6"]) -> dict[str, Any]:
+        """Only `generation`, address and credentials tell the generations apart."""
         common = {
-            "generation": self.generation,
+            "generation": generation,
             "states": {
                 **_meant("0", "Demande reçue"),
                 **_meant("1", "Demande prise en charge"),
@@ -97,12 +105,12 @@ class AtalSimulator(AtalV6):
                 **_meant("4", "Demande refusée", final=True),
             },
             "equivalents": {
-                "types": {code: str(id) for code, (id, _) in TYPES.items()} if self.generation == "v6" else {},
-                "services": {"DEMAT": "690"} if self.generation == "v6" else {},
-                "equipment": {"PASTEUR": "60"} if self.generation == "v6" else {},
+                "types": {code: str(id) for code, (id, _) in TYPES.items()} if generation == "v6" else {},
+                "services": {"DEMAT": "690"} if generation == "v6" else {},
+                "equipment": {"PASTEUR": "60"} if generation == "v6" else {},
             },
         }
-        if self.generation == "soap":
+        if generation == "soap":
             return common | {
                 "url": self.url + DEMANDE,
                 "username": USERNAME,
@@ -235,10 +243,24 @@ class AtalSimulator(AtalV6):
         try:
             value = self._operation(operation, {name: str(value or "") for name, value in given.items()})
         except SoapRefusal as refusal:
-            detail = {"code": str(refusal)}
-            body = service.fault(operation, "Server", "DemandeException", detail, name="DemandeException")
-            return SimResponse(body, 500, "text/xml; charset=utf-8")
+            return self._refused(request.path, operation, str(refusal))
         return SimResponse(service.answer(operation, value), 200, "text/xml; charset=utf-8")
+
+    def refusal(self, request: SimRequest) -> SimResponse | None:
+        """A problem document (v6), the declared exception (soap, where something is created)."""
+        if request.path.startswith("/api/"):
+            return refused_by_v6("ATAL refuse cette demande (simulateur).")
+        try:
+            operation, _ = self.services[request.path].read_request(request.body)
+        except (KeyError, RelaisError):
+            return None
+        return self._refused(request.path, operation, "TYPE_INCONNU") if operation.startswith("insertDem") else None
+
+    def _refused(self, path: str, operation: str, code: str) -> SimResponse:
+        body = self.services[path].fault(
+            operation, "Server", "DemandeException", {"code": code}, name="DemandeException"
+        )
+        return SimResponse(body, 500, "text/xml; charset=utf-8")
 
     def _operation(self, operation: str, given: Mapping[str, str]) -> Any:
         if operation == "testConnection":

@@ -265,6 +265,11 @@ def _row(demand: Demand) -> dict[str, Any]:
 # --- HTTP of the v6 API -----------------------------------------------------------------------------------------------
 
 
+def refused_by_v6(detail: str) -> SimResponse:
+    """A business refusal of the v6 API."""
+    return _problem(Problem(422, detail))
+
+
 def _problem(problem: Problem) -> SimResponse:
     document: dict[str, Any] = {"title": "Error", "status": problem.status, "detail": problem.detail}
     if problem.errors:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -209,7 +210,13 @@ class PortalDoor:
         filename = f"{id}.zip"
         sent = await self.inbox.send(filename, zipped(named, self._now().astimezone(PARIS)))
         pairs = [{"Key": name, "Value": value} for name, value in information.items()]
-        await self._call(action, {**values, "filename": filename}, information=pairs)
+        try:
+            await self._call(action, {**values, "filename": filename}, information=pairs)
+        except RelaisError as error:
+            if error.processed is not None:  # refused, or never asked: nobody will take the archive
+                with suppress(RelaisError):
+                    await self.inbox.remove(filename)
+            raise
         return Deposited(id=id, size=sent.size)
 
     async def find(self, reference: str) -> Receipt | None:

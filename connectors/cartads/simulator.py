@@ -14,7 +14,7 @@ from sdk.simulator import Clock, SimRequest, SimResponse, Simulator, escape, on
 
 from .portal import PARIS
 from .simulator_data import ACCOUNT, BOARD_COMMUNES, DECISIONS, FILES, FILINGS, PORTAL
-from .simulator_portal import Dropped, PortalSide
+from .simulator_portal import CLOSED, Dropped, PortalSide
 
 AUTH = "/cartads/api/Authentification/Login"
 SIG = "/cartads/api/Sig"
@@ -23,6 +23,15 @@ PORTAL_SERVICE = "/adscs/webservices/ServicePortail.svc"
 TOKEN_LIFE = timedelta(hours=1)
 SESSION_LIFE = timedelta(minutes=20)
 _TOKEN = "__RequestVerificationToken"  # noqa: S105
+_PDF = {"filename": "plan.pdf", "content": "JVBERi0xLjQK"}
+DEPOSIT = {
+    "commune": "76540",
+    "type": "PCMI",
+    "object": "1",
+    "cerfa": {"filename": "cerfa.pdf", "content": "JVBERi0xLjQK"},
+    "pieces": [{"code": "PCMI1", "file": _PDF}],
+}
+LATER_DEPOSIT = {"kind": "completion", "pieces": [{"code": "PCMI5", "file": _PDF}]}
 
 
 class CartadsSimulator(Simulator):
@@ -79,6 +88,14 @@ class CartadsSimulator(Simulator):
 
     def demo_settings(self) -> dict[str, Any]:
         """The settings of a sample instance."""
+        return self._settings({"sftp": self.portal.inbox.account() if self.portal.inbox else {}})
+
+    def variants(self) -> dict[str, dict[str, Any]]:
+        """Deposits by SFTP, and by FTPS."""
+        ftps = self.portal.ftps.account() if self.portal.ftps else {}
+        return {"sftp": self.demo_settings(), "ftps": self._settings({"ftps": ftps})}
+
+    def _settings(self, inbox: dict[str, Any]) -> dict[str, Any]:
         return {
             "sig": {
                 "url": self.url + SIG,
@@ -92,7 +109,8 @@ class CartadsSimulator(Simulator):
             "portal": {
                 "services": [{"url": self.url + PORTAL_SERVICE}],
                 **{name: PORTAL[name] for name in ("login", "password", "key", "iv")},
-                "sftp": self.portal.inbox.account() if self.portal.inbox else {},
+                **inbox,
+                "refusals": {CLOSED: "Le portail n'accepte pas de dépôt en ce moment."},
             },
             "stages": {"Décision notifiée": {"text": "Votre décision est notifiée", "final": True}},
         }
@@ -115,10 +133,36 @@ class CartadsSimulator(Simulator):
                 f"curl -s '{base_url}/board/decisions?commune=76540'",
             ),
             (
+                Text("Types de dossier d'une commune", en="Types of file of a commune"),
+                f"curl -s '{base_url}/types?commune=76540'",
+            ),
+            (
+                Text("Le CERFA d'un permis", en="The CERFA form of a permit"),
+                f"curl -s '{base_url}/forms?commune=76540&type=PCMI&object=1&q=permis'",
+            ),
+            (
                 Text("Les pièces d'un permis", en="The pieces of a permit"),
                 f"curl -s '{base_url}/pieces?commune=76540&type=PCMI&object=1'",
             ),
-            (Text("Déposer un dossier", en="Deposit a file"), _deposit_line(base_url)),
+            (
+                Text("Déposer un dossier", en="Deposit a file"),
+                f"ID=$({_posted(f'{base_url}/deposits', DEPOSIT)} | tee /dev/stderr | "
+                'sed \'s/.*"id":"\\([^"]*\\).*/\\1/\')',
+            ),
+            (
+                Text("Dix minutes plus tard (simulateur)", en="Ten minutes later (simulator)"),
+                f"curl -s -d minutes=11 {self.url}/_simulator/clock",
+            ),
+            (Text("Le dépôt a son numéro", en="The deposit has its number"), f"curl -s {base_url}/deposits/$ID"),
+            (
+                Text("Les pièces qui manquent à un dossier", en="The pieces a file lacks"),
+                f"curl -s {base_url}/files/48213/pieces/completion",
+            ),
+            (
+                Text("Les déposer (de même doc, daact)", en="Deposit them (doc, daact likewise)"),
+                _posted(f"{base_url}/files/48213/deposits", LATER_DEPOSIT),
+            ),
+            (Text("Les étapes d'un dossier", en="The steps of a file"), f"curl -s {base_url}/files/48213/steps"),
         ]
 
     # API SIG.
@@ -214,6 +258,10 @@ class CartadsSimulator(Simulator):
         self.record("attribution", filename=dropped.filename, number=new["NomDossier"])
         return new
 
+    def refusal(self, request: SimRequest) -> SimResponse | None:
+        """The portal is closed to deposits. The other doors have no known way of refusing."""
+        return self.portal.refusal(request) if request.path == PORTAL_SERVICE else None
+
     # The public board.
 
     @on("GET", f"{BOARD}/Login/AffichageReglementaire")
@@ -260,16 +308,9 @@ class CartadsSimulator(Simulator):
         return SimResponse(json.dumps(answer, ensure_ascii=False), 200, "application/json; charset=utf-8")
 
 
-def _deposit_line(base_url: str) -> str:
-    body = {
-        "commune": "76540",
-        "type": "PCMI",
-        "object": "1",
-        "cerfa": {"filename": "cerfa.pdf", "content": "JVBERi0xLjQK"},
-        "pieces": [{"code": "PCMI1", "file": {"filename": "plan.pdf", "content": "JVBERi0xLjQK"}}],
-    }
+def _posted(url: str, body: Mapping[str, Any]) -> str:
     headers = "-H 'Content-Type: application/json' -H \"Idempotency-Key: $RANDOM$RANDOM\""
-    return f"curl -s {headers} -d '{json.dumps(body)}' {base_url}/deposits"
+    return f"curl -s {headers} -d '{json.dumps(body)}' {url}"
 
 
 def _satisfies(each: Mapping[str, Any], asked: Mapping[str, str]) -> bool:

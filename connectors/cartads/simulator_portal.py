@@ -22,6 +22,7 @@ from .portal_token import opened_token
 from .simulator_data import BOARD_COMMUNES, OBJECTS, PIECES, PORTAL, TYPES
 
 ATTRIBUTION = timedelta(minutes=10)
+CLOSED = "DepotFerme"
 
 
 @dataclass
@@ -88,6 +89,10 @@ class PortalSide:
         except _Refused as refused:
             return _fault("s:Client", str(refused))
         return SimResponse(self.soap.answer(operation, value), 200, "text/xml; charset=utf-8")
+
+    def refusal(self, request: SimRequest) -> SimResponse | None:
+        """The portal takes no deposit."""
+        return _fault(f"s:{CLOSED}", "Dépôt fermé") if b"Notifier" in request.body else None
 
     def _check(self, token: str) -> None:
         try:

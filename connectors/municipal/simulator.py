@@ -115,7 +115,7 @@ class MunicipalSimulator(Simulator):
             en="That two creations of one reference make two records, and that a record is found by its reference.",
         ),
     )
-    own_faults: ClassVar[tuple[str, ...]] = ("refusal", "no-err", "err-true", "bare-list", "no-id", "latin-1")
+    own_faults: ClassVar[tuple[str, ...]] = ("no-err", "err-true", "bare-list", "no-id", "latin-1")
 
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"webservice": {}, "database": {"mode": "database"}}
 
@@ -306,10 +306,16 @@ class MunicipalSimulator(Simulator):
         """An agent of the town ends it."""
         await self.moved(SimRequest("POST", "", {}, {}, urlencode({"number": identifier, "state": "DONE"}).encode()))
 
+    def variants(self) -> dict[str, dict[str, Any]]:
+        """Both modes, on the same records."""
+        return {"webservice": self.demo_settings(), "database": self.database_settings()}
+
+    def refusal(self, request: SimRequest) -> SimResponse:
+        """A refusal in the micro-format."""
+        return _refusal("Closed", "Le service est fermé aux demandes jusqu'à lundi.")
+
     def spoil(self, fault: str, request: SimRequest) -> SimResponse:
-        """Answers outside the format, and a refusal by it."""
-        if fault == "refusal":
-            return _refusal("Closed", "Le service est fermé aux demandes jusqu'à lundi.")
+        """Answers outside the format."""
         if fault == "no-err":
             return SimResponse.json({"data": {"id": "1", "status": "NEW"}})
         if fault == "err-true":

@@ -100,6 +100,14 @@ class DropFolder:
                 raise
         return Sent(target, step.written)
 
+    async def remove(self, name: str) -> None:
+        """Takes back a file that nobody was told of; one that is not there any more is `Misconfigured` (`folder`)."""
+        if not _NAME.fullmatch(name):
+            raise ValueError("a file's name is letters, digits, dots, dashes and underscores")
+        step = Step()
+        async with self._watched("remove", step), self._session(step) as session:
+            await session.remove(posixpath.join(self._account.folder, name))
+
     async def check(self) -> None:
         """The server is the known one, takes the account, and has the folder. Sends nothing."""
         step = Step()

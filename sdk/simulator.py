@@ -257,11 +257,6 @@ class Simulator:
         """Settings of a sample instance that talks to this running simulator."""
         return {"url": self.url}
 
-    def variants(self) -> dict[str, dict[str, Any]]:
-        """Name → settings of every way to reach this simulator that a connector offers (a generation, a mode, a
-        protocol), so that each is proved. One by default: the demonstration's."""
-        return {"demo": self.demo_settings()}
-
     def demo_lines(self, base_url: str) -> list[tuple[str, str]]:
         """(title, line to paste) pairs; `base_url` is the sample instance, as `http://127.0.0.1:8000/payfip/demo`."""
         return []

@@ -86,17 +86,9 @@ class AtalSimulator(AtalV6):
     # What `relais demo` asks for.
 
     def demo_settings(self) -> dict[str, Any]:
-        """The settings of a sample instance."""
-        return self._settings(self.generation)
-
-    def variants(self) -> dict[str, dict[str, Any]]:
-        """Both generations."""
-        return {"v6": self._settings("v6"), "soap": self._settings("soap")}
-
-    def _settings(self, generation: Literal["soap", "v6"]) -> dict[str, Any]:
-        """Only `generation`, address and credentials tell the generations apart."""
+        """The settings of a sample instance; only `generation`, address and credentials tell the generations apart."""
         common = {
-            "generation": generation,
+            "generation": self.generation,
             "states": {
                 **_meant("0", "Demande reçue"),
                 **_meant("1", "Demande prise en charge"),
@@ -105,12 +97,12 @@ class AtalSimulator(AtalV6):
                 **_meant("4", "Demande refusée", final=True),
             },
             "equivalents": {
-                "types": {code: str(id) for code, (id, _) in TYPES.items()} if generation == "v6" else {},
-                "services": {"DEMAT": "690"} if generation == "v6" else {},
-                "equipment": {"PASTEUR": "60"} if generation == "v6" else {},
+                "types": {code: str(id) for code, (id, _) in TYPES.items()} if self.generation == "v6" else {},
+                "services": {"DEMAT": "690"} if self.generation == "v6" else {},
+                "equipment": {"PASTEUR": "60"} if self.generation == "v6" else {},
             },
         }
-        if generation == "soap":
+        if self.generation == "soap":
             return common | {
                 "url": self.url + DEMANDE,
                 "username": USERNAME,

@@ -7,7 +7,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from sdk import Text
 from sdk.simulator import Clock, SimRequest, SimResponse, Simulator, escape, on
@@ -67,8 +67,11 @@ class CartadsSimulator(Simulator):
         ),
     )
 
-    def __init__(self, *, clock: Clock | None = None, **options: Any) -> None:
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"sftp": {}, "ftps": {"drop": "ftps"}}
+
+    def __init__(self, *, clock: Clock | None = None, drop: Literal["sftp", "ftps"] = "sftp", **options: Any) -> None:
         super().__init__(clock=clock, **options)
+        self.drop = drop
         self.files: list[dict[str, Any]] = [dict(each) for each in FILES]
         """The files, as the API gives them; unset members are absent."""
         self.tokens: dict[str, datetime] = {}
@@ -88,14 +91,7 @@ class CartadsSimulator(Simulator):
 
     def demo_settings(self) -> dict[str, Any]:
         """The settings of a sample instance."""
-        return self._settings({"sftp": self.portal.inbox.account() if self.portal.inbox else {}})
-
-    def variants(self) -> dict[str, dict[str, Any]]:
-        """Deposits by SFTP, and by FTPS."""
-        ftps = self.portal.ftps.account() if self.portal.ftps else {}
-        return {"sftp": self.demo_settings(), "ftps": self._settings({"ftps": ftps})}
-
-    def _settings(self, inbox: dict[str, Any]) -> dict[str, Any]:
+        inbox = self.portal.inbox if self.drop == "sftp" else self.portal.ftps
         return {
             "sig": {
                 "url": self.url + SIG,
@@ -109,7 +105,7 @@ class CartadsSimulator(Simulator):
             "portal": {
                 "services": [{"url": self.url + PORTAL_SERVICE}],
                 **{name: PORTAL[name] for name in ("login", "password", "key", "iv")},
-                **inbox,
+                self.drop: inbox.account() if inbox else {},
                 "refusals": {CLOSED: "Le portail n'accepte pas de dépôt en ce moment."},
             },
             "stages": {"Décision notifiée": {"text": "Votre décision est notifiée", "final": True}},

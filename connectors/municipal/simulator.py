@@ -306,10 +306,6 @@ class MunicipalSimulator(Simulator):
         """An agent of the town ends it."""
         await self.moved(SimRequest("POST", "", {}, {}, urlencode({"number": identifier, "state": "DONE"}).encode()))
 
-    def variants(self) -> dict[str, dict[str, Any]]:
-        """Both modes, on the same records."""
-        return {"webservice": self.demo_settings(), "database": self.database_settings()}
-
     def refusal(self, request: SimRequest) -> SimResponse:
         """A refusal in the micro-format."""
         return _refusal("Closed", "Le service est fermé aux demandes jusqu'à lundi.")

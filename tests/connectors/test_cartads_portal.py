@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -66,14 +66,10 @@ def on(simulator: CartadsSimulator, portal: dict[str, Any] | None = None, **http
     return connected(Cartads, settings, private=("127.0.0.0/8",), **{"allow_http": True, **http})
 
 
-def dropping(simulator: CartadsSimulator, drop: str) -> dict[str, Any]:
+def dropping(simulator: CartadsSimulator, drop: Literal["sftp", "ftps"]) -> dict[str, Any]:
     """The sample settings, their portal dropping by `sftp` or by `ftps`."""
-    settings = simulator.demo_settings()
-    assert simulator.portal.ftps is not None
-    if drop == "ftps":
-        del settings["portal"]["sftp"]
-        settings["portal"]["ftps"] = simulator.portal.ftps.account()
-    return settings
+    simulator.drop = drop
+    return simulator.demo_settings()
 
 
 def inbox(simulator: CartadsSimulator) -> SftpInbox:
@@ -93,7 +89,7 @@ NOTIFICATIONS = ("NotifierDepotDossier", "NotifierDepotPieces")
 
 @pytest.mark.parametrize("drop", ["sftp", "ftps"])
 async def test_a_permit_from_the_choice_of_the_commune_to_the_missing_pieces(
-    simulator: CartadsSimulator, tmp_path: Path, drop: str
+    simulator: CartadsSimulator, tmp_path: Path, drop: Literal["sftp", "ftps"]
 ) -> None:
     async with running(tmp_path, Cartads, settings=dropping(simulator, drop)) as gateway:
         here = "/cartads/test"
@@ -171,7 +167,7 @@ async def test_an_unknown_deposit_is_not_found(simulator: CartadsSimulator) -> N
 
 @pytest.mark.parametrize("drop", ["sftp", "ftps"])
 async def test_what_a_crash_left_in_the_drop_folder_is_removed_at_start(
-    simulator: CartadsSimulator, tmp_path: Path, drop: str
+    simulator: CartadsSimulator, tmp_path: Path, drop: Literal["sftp", "ftps"]
 ) -> None:
     left = inbox(simulator).folder / ".relais-a.zip.01234567.part"
     left.write_bytes(b"half of a citizen's file")

@@ -32,13 +32,14 @@ async def certify(
     seed: int | None = None,
     limits: Limits | None = None,
     resolve: Mapping[str, str] | None = None,
+    ca: Path | None = None,
     command: str = "contract_tests.certify",
     on_outcome: Callable[[Outcome, int, int], None] | None = None,
 ) -> Run:
     """Runs the suite on a target (a value, or the path of a `target.toml`).
 
-    `rate`: requests begun per second, 0 for no limit. Raises `BadTarget`, also when writes are asked on a target that
-    is not marked as a test environment.
+    `rate`: requests begun per second, 0 for no limit. `ca`: a PEM file of authorities trusted besides the system's.
+    Raises `BadTarget`, also when writes are asked on a target that is not marked as a test environment.
     """
     from contract_tests.checks import registry
 
@@ -50,7 +51,7 @@ async def certify(
                 'writing is only allowed on a target marked environment = "test"',
             )
         )
-    async with Wire(rate=rate, limits=limits, resolve=resolve) as wire:
+    async with Wire(rate=rate, limits=limits, resolve=resolve, ca=ca) as wire:
         return await execute(
             target,
             wire,

@@ -76,6 +76,7 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Rejouer un essai / replay a run")] = None,
     output: Annotated[Path, typer.Option(help="Dossier du rapport / report folder")] = Path("contract-report"),
     resolve: Annotated[list[str], typer.Option(help="hôte=adresse / host=address")] = [],  # noqa: B006
+    ca: Annotated[Path | None, typer.Option(help="Autorité privée, PEM / private authority")] = None,
     english: English = False,
 ) -> None:
     """Essayer une cible et écrire le rapport. / Try a target and write the report."""
@@ -93,7 +94,9 @@ def run(
                     'writing needs a target marked environment = "test"',
                 )
             )
-        done = asyncio.run(_run(found, profile, allow_writes, rate, seed, names, language))
+        done = asyncio.run(_run(found, profile, allow_writes, rate, seed, names, ca, language))
+    except OSError as error:
+        _stop(Text(f"--ca : {error}", f"--ca: {error}"), language)
     except BadTarget as error:
         _stop(error.message, language)
     except KeyboardInterrupt:
@@ -151,6 +154,7 @@ async def _run(
     rate: float,
     seed: int | None,
     names: dict[str, str],
+    ca: Path | None,
     language: Language,
 ) -> contract_tests.Run:
     console = Console()
@@ -179,6 +183,7 @@ async def _run(
             rate=rate,
             seed=seed,
             resolve=names,
+            ca=ca,
             command=_command(),
             on_outcome=shown,
         )

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import quote
@@ -74,7 +75,8 @@ Send = Callable[[Request], Awaitable[Exchange]]
 class Limits:
     """`answer`: the contract's time (w.c.s. gives up then); `swift`: the recommended one; `patience`: when the suite
     gives up; `max_body`: bytes; `give_up`: answers in a row that never came before an endpoint is left alone;
-    `budget`: the whole run. `long_text` and `large_file` are the sizes, in bytes, of what checks send.
+    `budget`: the whole run; `held`: bytes of answers before the target is left alone. `long_text` and `large_file` are
+    the sizes, in bytes, of what checks send.
     """
 
     answer: float = 28.0
@@ -83,6 +85,7 @@ class Limits:
     max_body: int = 10 * 1024 * 1024
     give_up: int = 3
     budget: float = 1800.0
+    held: int = 200 * 1024 * 1024
     long_text: int = 1024 * 1024
     large_file: int = 5 * 1024 * 1024
 
@@ -91,7 +94,7 @@ class Wire:
     """`async with Wire(rate=1.0) as wire: exchange = await wire(request)`.
 
     `rate` is the number of requests begun per second, 0 for no limit. `resolve` maps host names to addresses, before
-    DNS. `clock` measures answers.
+    DNS. `ca` is a PEM file of authorities trusted besides the system's. `clock` measures answers.
     """
 
     def __init__(
@@ -100,12 +103,14 @@ class Wire:
         rate: float = 1.0,
         limits: Limits | None = None,
         resolve: Mapping[str, str] | None = None,
+        ca: Path | None = None,
         clock: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._pause = 1 / rate if rate > 0 else 0.0
         self._limits = limits or Limits()
         self._resolve = dict(resolve or {})
+        self._trust = _trusting(ca)
         self._clock = clock
         self._sleep = sleep
         self._next = 0.0
@@ -113,7 +118,8 @@ class Wire:
 
     async def __aenter__(self) -> Self:
         # A new connection per request: an idle one that the server closed must not be counted against it.
-        connector = aiohttp.TCPConnector(force_close=True, resolver=_Resolver(self._resolve) if self._resolve else None)
+        resolver = _Resolver(self._resolve) if self._resolve else None
+        connector = aiohttp.TCPConnector(force_close=True, resolver=resolver, ssl=self._trust)
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -185,6 +191,14 @@ class Wire:
             if truncated:
                 answer.close()
             return Response(answer.status, answer.reason or "", headers, bytes(kept), truncated)
+
+
+def _trusting(ca: Path | None) -> ssl.SSLContext:
+    """What is trusted: the system's authorities, and those of a file. Raises OSError when it holds none."""
+    context = ssl.create_default_context()
+    if ca is not None:
+        context.load_verify_locations(ca)
+    return context
 
 
 def _decoder(encoding: str) -> Callable[[bytes, int], bytes]:

@@ -29,7 +29,7 @@ from . import (
 
 __all__ = ["registry"]
 
-_ = (
+_ORDER = (
     http,
     envelope,
     authentication,
@@ -48,3 +48,5 @@ _ = (
     documentation,
     security,
 )
+
+registry.arrange(module.__name__.rpartition(".")[2] for module in _ORDER)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contract_tests.core.answer import UNREADABLE, Answer
 from contract_tests.core.case import Case
-from contract_tests.core.check import Skipped, check, expect
+from contract_tests.core.check import Omitted, Skipped, check, expect, fail
 from contract_tests.core.endpoints import Call, Endpoint
 from contract_tests.text import Text
 
@@ -23,6 +23,33 @@ def unknown_method(case: Case) -> Call:
     """The endpoint's address with a method of WebDAV that never changes anything (RFC 4918 §9.1)."""
     call = case.endpoint.reads() or (case.endpoint.examples(writes=True) or [Call("GET", case.endpoint.path)])[0]
     return Call("PROPFIND", call.path, call.params)
+
+
+@check(
+    "PUB-HTTP-13",
+    once=True,
+    title=Text("Le certificat est valable", "The certificate is valid"),
+    consequence=Text(
+        "Publik refuse la connexion : chaque appel est une erreur réseau.",
+        "Publik refuses the connection: every call is a network error.",
+    ),
+    remedy=Text(
+        "Installer un certificat d'une autorité reconnue, au nom de l'hôte, avec sa chaîne entière, et le renouveler ; "
+        "pour une autorité privée que la collectivité a installée : --ca.",
+        "Install a certificate of a known authority, in the host's name, with its whole chain, and renew it; for a "
+        "private authority that the town has installed: --ca.",
+    ),
+)
+async def certificate_is_valid(case: Case, endpoint: Endpoint) -> None:
+    if not case.target.url(endpoint.path).startswith("https://"):
+        raise Omitted(Text("l'adresse n'est pas en HTTPS", "the address is not HTTPS"))
+    try:
+        await case.ask(case.plain())
+    except Skipped as ended:
+        if ended.answer is None or ended.answer.exchange.trouble != "tls":
+            raise
+        error = ended.answer.exchange.error
+        raise fail(f"connexion refusée : {error}", f"connection refused: {error}", ended.answer) from None
 
 
 @check(

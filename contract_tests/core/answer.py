@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from contract_tests.wire import Exchange
@@ -13,6 +13,10 @@ __all__ = ["UNREADABLE", "Answer", "json_of"]
 
 UNREADABLE: Final = object()
 """What `document` is when the body is not JSON."""
+
+
+SMALL = 256 * 1024
+"""Bytes up to which an answer's value is kept; in memory it may be thirty times its text."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,16 @@ class Answer:
         """Whether a whole answer came."""
         return self.exchange.response is not None and not self.exchange.response.truncated
 
-    @cached_property
+    @property
     def document(self) -> Any:
         """The JSON value, whatever the encoding and the byte-order mark; `UNREADABLE` when it is not JSON."""
-        return json_of(self.body) if self.complete else UNREADABLE
+        if not self.complete:
+            return UNREADABLE
+        return self._small if len(self.body) <= SMALL else _large(self.body)
+
+    @cached_property
+    def _small(self) -> Any:
+        return json_of(self.body)
 
     @property
     def envelope(self) -> dict[str, Any] | None:
@@ -84,6 +94,12 @@ class Answer:
     def failure(self) -> bool:
         """The answer says that the call failed, in any of the ways w.c.s. understands."""
         return self.complete and (self.status >= 400 or self.code != 0)
+
+
+@lru_cache(maxsize=1)
+def _large(body: bytes) -> Any:
+    """The value of the one large body looked at last."""
+    return json_of(body)
 
 
 def json_of(body: bytes) -> Any:

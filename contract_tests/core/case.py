@@ -50,6 +50,7 @@ class Conversation:
     def __post_init__(self) -> None:
         self._asked: dict[Any, Answer] = {}
         self._silent: dict[str, int] = {}
+        self._held = 0
         self._end = self.clock() + self.limits.budget
         self.secrets |= set(self.target.secrets())
 
@@ -72,12 +73,20 @@ class Conversation:
                     f"{self.limits.give_up} calls in a row without a whole answer: the endpoint is left alone",
                 )
             )
+        if self._held > self.limits.held:
+            raise Skipped(
+                Text(
+                    f"plus de {self.limits.held >> 20} Mo de réponses : la cible n'est plus sollicitée",
+                    f"more than {self.limits.held >> 20} MB of answers: the target is left alone",
+                )
+            )
         used = self.target.credentials if isinstance(proof, str) else proof
         if used is not None:
             self.secrets |= set(used.secrets())
             url, headers = used.apply(url, headers)
         exchange = await self.send(Request(call.method, url, headers, call.body))
         self.exchanges.append(exchange)
+        self._held += len(exchange.response.body) if exchange.response else 0
         answer = Answer(exchange, len(self.exchanges) - 1)
         self._silent[place] = 0 if answer.complete else self._silent.get(place, 0) + 1
         self._asked.setdefault(key, answer)

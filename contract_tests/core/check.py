@@ -15,7 +15,7 @@ not be). Its profile is that of its requirements.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
@@ -149,6 +149,11 @@ class Registry:
     def all(self) -> tuple[Check, ...]:
         """Every registered check."""
         return tuple(self._checks.values())
+
+    def arrange(self, modules: Iterable[str]) -> None:
+        """Orders the checks by the module they are in."""
+        place = {name: number for number, name in enumerate(modules)}
+        self._checks = dict(sorted(self._checks.items(), key=lambda item: place[item[0].partition(".")[0]]))
 
     def check(
         self,

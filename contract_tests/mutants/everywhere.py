@@ -223,7 +223,7 @@ def _no_content(asked: Asked, reply: Reply) -> Reply:
 @replies("connection-cut", "PUB-HTTP-10", at="/search")
 def _broken(asked: Asked, reply: Reply) -> Reply:
     """The connection is cut."""
-    return replace(reply, broken=True)
+    return replace(reply, trouble="broken")
 
 
 @replies("eleven-megabytes", "PUB-HTTP-11", at="/search")

@@ -11,6 +11,22 @@ from contract_tests.reference import PASSWORD, Asked, Reference, Reply
 from . import documents, mutant, replies, target_mutant
 from .everywhere import put
 
+# --- transport --------------------------------------------------------------------------------------------------------
+
+
+class _Unrecognised(Reference):
+    def finish(self, asked: Asked, reply: Reply) -> Reply:
+        return replace(reply, trouble="tls")
+
+
+target_mutant(
+    "certificate-refused",
+    "PUB-HTTP-13",
+    fault="The certificate is expired, of an unknown authority, or in another name.",
+    declare=lambda target: replace(target, base_url="https://simula.example.org"),
+    build=_Unrecognised,
+)
+
 # --- authentication ---------------------------------------------------------------------------------------------------
 
 

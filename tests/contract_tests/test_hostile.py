@@ -204,7 +204,7 @@ async def one_header(writer: asyncio.StreamWriter) -> None:
 
 
 async def many_items(writer: asyncio.StreamWriter) -> None:
-    """A list that takes thirty times more in memory than on the wire: still a whole answer, looked at from all sides."""
+    """A list that takes thirty times more in memory than on the wire: a whole answer, looked at from all sides."""
     body = b'{"err": 0, "data": [' + b",".join([b"{}"] * 500_000) + b"]}"
     writer.write(HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
     await writer.drain()

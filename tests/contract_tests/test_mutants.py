@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from contract_tests import certify, coverage
@@ -76,6 +79,13 @@ def test_the_coverage_check_refuses_what_is_incomplete() -> None:
     assert any(line.startswith("PUB-HTTP-7: no mutant") for line in coverage.problems(mutants=fewer))
     without = [one for one in registry.all() if one.requirements[0].id != "PUB-ENV-1"]
     assert "PUB-ENV-1 (MUST): neither a check nor a reason" in coverage.problems(checks=without)
+
+
+def test_the_figures_of_the_document_are_those_of_today() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "certification.md").read_text("utf-8")
+    told = {name: int(count) for name, count in re.findall(r"^\| ([a-zA-Z ]+) \| (\d+) \|$", text, re.M)}
+    assert told == coverage.figures()
+    assert f"requirement set {catalogue().version}." in text
 
 
 def test_every_requirement_names_its_source_and_is_said_in_both_languages() -> None:

@@ -269,7 +269,17 @@ class Deliveries:
         digest = subject_digest(where, subject)
         rows = await self.store.run(lambda connection: followed.made(connection, digest))
         names = ("status", "final", "void", "created", "updated")
-        return tuple(Made(row["upstream_id"], *(row[name] for name in names)) for row in rows)
+        return tuple(
+            Made(id=row["upstream_id"], expected=dict(self.expected(row)), **{name: row[name] for name in names})
+            for row in rows
+        )
+
+    def expected(self, row: Any) -> list[tuple[str, str]]:
+        """The query of the looks at what was created."""
+        if row["expected"] is None:
+            return []
+        kept = self.opened(row["expected"], row["instance"], "expected", row["delivery"])
+        return [(name, value) for name, value in json.loads(kept)]
 
     async def state(self, delivery: str, client: str) -> dict[str, Any]:
         """Where a delivery of this client stands, with its final answer. Raises `UnknownEndpoint` for any other."""

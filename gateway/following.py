@@ -6,7 +6,6 @@ makes a look due.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
@@ -95,19 +94,13 @@ class Following(Look):
         seen = Seen(progress.status[:LONGEST_STATUS], progress.final, void, sealed)
         return seen, told(journal.seal, row["instance"], content)
 
-    def _expected(self, row: dict[str, Any]) -> list[tuple[str, str]]:
-        if row["expected"] is None:
-            return []
-        kept = self._deliveries.opened(row["expected"], row["instance"], "expected", row["delivery"])
-        return [(name, value) for name, value in json.loads(kept)]
-
     async def _look_at(self, row: dict[str, Any], instance: Instance, made: Endpoint) -> Progress | None:
         """What the publisher says now, None when it says nothing: then there is a next time."""
         look = next(e for e in instance.endpoints if e.attribute == made.declaration.follow)
         placeholder = next(parameter for parameter in look.parameters if parameter.place == "path")
         try:
             async with within(new_call(LOOK_BUDGET)):
-                arguments = bind(look, {placeholder.name: row["upstream_id"]}, self._expected(row))
+                arguments = bind(look, {placeholder.name: row["upstream_id"]}, self._deliveries.expected(row))
                 return await run(instance.connector, look, arguments.keywords)  # type: ignore[no-any-return]
         except NotFound:
             if made.declaration.absent == "void":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,10 +96,7 @@ def delivery_key(headers: Mapping[str, str], endpoint: Endpoint, body: Any, fing
 
 def subject_of(where: str, endpoint: Endpoint, arguments: Arguments) -> str:
     """The digest of what the effect is about, by the endpoint's `subject`; empty where nothing says it."""
-    declared = endpoint.declaration.subject
-    given = {parameter.name: arguments.keywords.get(parameter.argument) for parameter in endpoint.parameters}
-    body = arguments.keywords.get(endpoint.body_argument or "")
-    values = {name: given[name] if name in given else getattr(body, name, None) for name in declared}
+    values = _named(endpoint, endpoint.declaration.subject, arguments)
     if all(value in (None, "") for value in values.values()):
         return ""
     return subject_digest(where, values)
@@ -111,8 +108,14 @@ def subject_digest(where: str, values: Mapping[str, Any]) -> str:
 
 
 def expected_of(endpoint: Endpoint, look: Endpoint, arguments: Arguments) -> list[tuple[str, str]]:
-    """The query of the looks at what is created: parameters of `look` that bear the name of a field of the request."""
-    body = arguments.keywords.get(endpoint.body_argument or "")
-    named = {parameter.name for parameter in look.parameters if parameter.place == "query"}
-    values = {name: getattr(body, name, None) for name in sorted(named)}
+    """The query of the looks at what is created: parameters of `look` that bear the name of a value of the request."""
+    names = [parameter.name for parameter in look.parameters if parameter.place == "query"]
+    values = _named(endpoint, names, arguments)
     return [(name, str(value)) for name, value in values.items() if value not in (None, "")]
+
+
+def _named(endpoint: Endpoint, names: Iterable[str], arguments: Arguments) -> dict[str, Any]:
+    """Parameters, else fields of the body, by name; None for those there are not."""
+    given = {parameter.name: arguments.keywords.get(parameter.argument) for parameter in endpoint.parameters}
+    body = arguments.keywords.get(endpoint.body_argument or "")
+    return {name: given[name] if name in given else getattr(body, name, None) for name in names}

@@ -23,7 +23,8 @@ DEFAULT_BUDGET = 25.0  # seconds: below the 28 s after which w.c.s. gives up by 
 class Made:
     """Something made before for a subject: the publisher's id, and its state by the last look that saw a change.
 
-    Instants are seconds since 1970 (UTC). `status` is empty as long as no look saw one.
+    Instants are seconds since 1970 (UTC). `status` is empty as long as no look saw one. `expected` is the query of its
+    looks: what the request said of it, by the names of the looks' parameters, as text.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Made:
     void: bool
     created: float
     updated: float
+    expected: Mapping[str, str] = field(default_factory=dict)
 
 
 async def _nothing_made(subject: Mapping[str, object]) -> tuple[Made, ...]:

@@ -83,12 +83,14 @@ class Answer:
 class Instance(Generic[C]):
     """A connector bound to settings, called by path as in a form: `await trees.get("species", q="chêne")`.
 
-    `exchanges` grows with what goes to the publisher and comes back, beneath every policy the connector adds.
+    `exchanges` grows with what goes to the publisher and comes back, beneath every policy the connector adds;
+    `triggered` with the ids that callbacks ask to look at.
     """
 
     def __init__(self, connector: C, exchanges: list[tuple[Request, Response]] | None = None) -> None:
         self.connector = connector
         self.exchanges = [] if exchanges is None else exchanges
+        self.triggered: list[str] = []
 
     async def get(self, path: str, /, **query: Any) -> Answer:
         """A read; query values are given as keywords (`id="12"`), a list for a repeated one."""
@@ -129,6 +131,9 @@ class Instance(Generic[C]):
                 is_file = endpoint.result.contract == "file" and error.file_status is not None
                 status = error.file_status if is_file and error.file_status else error.http_status
                 return Answer(status, jsonlib.loads(envelope.failure(error, request_id=call.request_id)))
+        if endpoint.declaration.looks is not None:
+            self.triggered += [value] if isinstance(value, str) else value or []
+            value = None
         value, _ = narrowed(endpoint, value, arguments)
         if isinstance(value, File):
             return Answer(200, None, value)

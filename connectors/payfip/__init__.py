@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -27,6 +26,7 @@ from sdk import (
     Invoice,
     Misconfigured,
     NotFound,
+    Receipt,
     Rejected,
     RelaisError,
     Soap,
@@ -39,29 +39,36 @@ from sdk import (
     get,
 )
 
-from .billing import UNKNOWN_INVOICE, Bills
+from .billing import UNKNOWN_INVOICE, Bills, settled
 from .models import (
     EXAMPLE,
     IDOP,
     Client,
     Notification,
     Payment,
+    PaymentNotice,
     PaymentProgress,
     PaymentRequest,
     Settings,
 )
-from .refusals import CLIENT_ERRORS, CREATION_ERRORS, EXPIRED, MISMATCH, NOT_KNOWN_YET, UNKNOWN, refusal
+from .refusals import (
+    ALREADY_PAID,
+    CLIENT_ERRORS,
+    CREATION_ERRORS,
+    EXPIRED,
+    MISMATCH,
+    NOT_KNOWN_YET,
+    NOT_PAID,
+    PAID_ELSEWHERE,
+    UNDER_WAY,
+    UNKNOWN,
+    refusal,
+)
 
 PARIS = ZoneInfo("Europe/Paris")
 OPENING_WINDOW = timedelta(minutes=15)
 SECOND_THOUGHTS = timedelta(minutes=2)
 """How long an abandon may still turn into a payment."""
-QUIET = timedelta(minutes=1)
-"""How long a repeated notification of the same payment is not looked up again."""
-REMEMBERED = 1000
-PATIENCE = 5.0
-"""Seconds a notification waits for the lookup before it is answered anyway."""
-
 
 _RESULTS: dict[str, tuple[Any, Any, Text]] = {
     "P": ("paid", "card", Text("Payé par carte bancaire", en="Paid by card")),
@@ -74,6 +81,11 @@ _PENDING = Text("Paiement en attente", en="Pending")
 
 
 PayerID = Annotated[str, Field(description="Identifiant du redevable dans Publik")]
+
+
+def is_idop(name: str) -> bool:
+    """Whether it is the name of a payment at PayFiP."""
+    return re.fullmatch(IDOP, name) is not None
 
 
 def _now() -> datetime:
@@ -96,25 +108,45 @@ class PayFiP(Connector[Settings]):
     def __init__(self, settings: Settings, http: Http, *, now: Callable[[], datetime] = _now) -> None:
         super().__init__(settings, http)
         self.now = now
-        self._payfip = Soap(http, wsdl=self.file("payfip.wsdl"), address=settings.url, faults=refusal)
-        self._looked_up: OrderedDict[str, datetime] = OrderedDict()
+        self._payfip = Soap(
+            http,
+            wsdl=self.file("payfip.wsdl"),
+            address=settings.url,
+            faults=refusal,
+            repeatable=("recupererDetailPaiementSecurise", "recupererDetailClient"),
+        )
         self._bills = Bills(settings.debts, http, self._today) if settings.debts is not None else None
 
     # --- payments -----------------------------------------------------------------------------------------------------
 
-    @create("payments", delivery="at-least-once", errors=CREATION_ERRORS)
+    @create(
+        "payments",
+        delivery="at-least-once",
+        follow="payment",
+        subject=("reference",),
+        unique_forms=False,  # who abandoned must be able to pay: the subject, not the form, tells two payments apart
+        errors=(Rejected, *CREATION_ERRORS),
+    )
     async def create_payment(self, payment: PaymentRequest) -> Payment:
         """Créer un paiement et obtenir l'adresse de sa page.
 
-        L'usager doit ouvrir la page dans les 15 minutes, une seule fois. Chaque appel crée un nouveau paiement : avant
-        d'en créer un second pour la même dette, lire l'état du premier. Un paiement dont personne ne reçoit l'adresse
-        ne peut pas être payé et disparaît la nuit suivante : recommencer après une erreur est donc sans danger.
+        L'usager doit ouvrir la page dans les 15 minutes, une seule fois. Une dette n'a jamais deux paiements en cours :
+        le même est rendu tant que sa page peut encore s'ouvrir, puis un second est refusé (`err_code: under-way`)
+        jusqu'à ce que PayFiP dise ce que le premier est devenu ; une dette payée ne se paie plus (`already-paid`). La
+        passerelle suit le paiement par elle-même et prévient l'appelant de chaque changement d'état.
+
+        Un paiement dont personne ne reçoit l'adresse ne peut pas être payé et disparaît la nuit suivante : recommencer
+        après une erreur est donc sans danger.
 
         English:
-        Create a payment and get the address of its page. The payer must open it within 15 minutes, once. A payment
-        whose address nobody received cannot be paid and vanishes the next night, so trying again is harmless.
+        Create a payment and get the address of its page. The payer must open it within 15 minutes, once. A debt never
+        has two payments under way: the same one is given again while its page can still be opened, then a second one
+        is refused until PayFiP tells what became of the first; a paid debt is not paid again. The gateway follows the
+        payment and tells the caller of each change.
         """
-        created = self.now().replace(microsecond=0)
+        if (open_one := await self._still_open(payment)) is not None:
+            return open_one
+        created = self.now()
         idop = await self._payfip.call(
             "creerPaiementSecurise",
             arg0={
@@ -132,11 +164,7 @@ class PayFiP(Connector[Settings]):
         idop = str(idop or "").strip()
         if not re.fullmatch(IDOP, idop):
             raise _invalid("creerPaiementSecurise without a usable idOp")
-        return Payment(
-            id=idop,
-            url=f"{self.settings.page_url}?{urlencode({'idop': idop})}",
-            open_before=(created + OPENING_WINDOW).astimezone(PARIS),
-        )
+        return self._payment(idop, created)
 
     @get("payments/{idop}", errors=(Rejected, *CLIENT_ERRORS))
     async def payment(
@@ -161,7 +189,7 @@ class PayFiP(Connector[Settings]):
             if error.code == NOT_KNOWN_YET:
                 return PaymentProgress(id=idop, status="pending", text=_PENDING, final=False, test=test)
             if error.code == UNKNOWN:
-                return PaymentProgress(id=idop, status="expired", text=EXPIRED, final=True, test=test)
+                return PaymentProgress(id=idop, status="expired", text=EXPIRED, final=True, void=True, test=test)
             raise
         if _text(found, "idOp").lower() != idop.lower():
             raise _invalid("recupererDetailPaiementSecurise about another idOp")
@@ -182,8 +210,8 @@ class PayFiP(Connector[Settings]):
         labels = [label for name in ("libelleN1", "libelleN2", "libelleN3") if (label := _text(found, name))]
         return Client(number=_text(found, "numcli"), name=labels[0] if labels else "", labels=labels)
 
-    @callback("notification")
-    async def notification(self, notification: Notification) -> None:
+    @callback("notification", looks="create_payment")
+    async def notification(self, notification: Notification) -> list[str]:
         """Recevoir de PayFiP l'annonce qu'un paiement est terminé.
 
         Elle n'est pas signée et ne prouve rien : l'état du paiement est relu chez PayFiP.
@@ -191,18 +219,7 @@ class PayFiP(Connector[Settings]):
         English:
         PayFiP tells that a payment has ended. Unsigned, it proves nothing: the payment is looked up.
         """
-        idop = notification.idop.lower()
-        call = current_call()
-        call.notes["idop"] = idop
-        if self._just_looked_up(idop):
-            call.notes["payment"] = "repeated"
-            return
-        call.deadline = min(call.deadline, call.clock() + PATIENCE)
-        try:
-            call.notes["payment"] = (await self.payment(idop)).status
-        except RelaisError as error:
-            # PayFiP can do nothing about it, and the payment is read again by whoever follows it.
-            call.notes["payment"] = type(error).__name__
+        return list({notification.idop, notification.idop.lower()})
 
     # --- the billing view ---------------------------------------------------------------------------------------------
 
@@ -244,6 +261,47 @@ class PayFiP(Connector[Settings]):
         """
         return await self._debts().pdf(await self._invoice(reference, NameID))
 
+    @create(
+        "invoice/{reference}/pay",
+        delivery="idempotent",
+        follow="settlement",
+        subject=("reference",),
+        key=("transaction_id",),
+        errors=(Rejected, NotFound, *CLIENT_ERRORS),
+    )
+    async def pay_invoice(self, reference: str, notice: PaymentNotice) -> Receipt:
+        """Apprendre de Publik qu'une facture a été payée.
+
+        Un paiement fait chez PayFiP est relu : il doit être payé, de ce montant, pour cette facture. Un paiement fait
+        ailleurs n'est cru qu'avec le réglage `debts.other_payments`.
+
+        English:
+        Publik tells that an invoice was paid. A payment made at PayFiP is looked up: it must be paid, of that amount,
+        for that invoice. One made elsewhere is believed with the setting `debts.other_payments` only.
+        """
+        invoice = await self._debts().one(reference)
+        idop = next((name for name in (notice.transaction_id, notice.bank_transaction_id) if is_idop(name)), None)
+        if idop is None:
+            if self.settings.debts is None or not self.settings.debts.other_payments:
+                raise Rejected(NOT_PAID, code="not-paid")
+            return Receipt(id=notice.transaction_id)
+        found = await self.payment(idop, invoice.amount if notice.amount is None else notice.amount, reference)
+        if found.status != "paid":
+            raise Rejected(NOT_PAID, code="not-paid")
+        return Receipt(id=idop)
+
+    @get("settlements/{settlement}", errors=(Rejected, *CLIENT_ERRORS))
+    async def settlement(self, settlement: str, amount: Decimal | None = None, reference: str = "") -> PaymentProgress:
+        """Lire l'état du paiement d'une facture : celui de PayFiP, ou ce que Publik en a dit.
+
+        English:
+        The state of an invoice's payment: PayFiP's, or what Publik said of it.
+        """
+        if is_idop(settlement):
+            return await self.payment(settlement, amount, reference)
+        test = self.settings.mode != "W"
+        return PaymentProgress(id=settlement, status="paid", text=PAID_ELSEWHERE, final=True, test=test)
+
     @every(15 * MINUTE, at_start=True)
     async def refresh(self) -> None:
         if self._bills is not None:
@@ -262,12 +320,27 @@ class PayFiP(Connector[Settings]):
             await self._bills.table.close()
 
     async def _invoices(self, name_id: str) -> list[Invoice]:
-        return await self._debts().of(name_id)
+        return [await self._up_to_date(one) for one in await self._debts().of(name_id)]
 
     async def _invoice(self, reference: str, name_id: str) -> Invoice:
         if not name_id:
             raise NotFound(UNKNOWN_INVOICE)
-        return await self._debts().one(reference, name_id)
+        return await self._up_to_date(await self._debts().one(reference, name_id))
+
+    async def _up_to_date(self, invoice: Invoice) -> Invoice:
+        """The invoice with what was paid since the table was exported."""
+        if invoice.paid:
+            return invoice
+        for made in await current_call().made({"reference": invoice.id}):
+            if made.final and made.void:
+                continue
+            if made.final:
+                return settled(invoice, datetime.fromtimestamp(made.updated, PARIS).date())
+            expected = made.expected.get("amount")
+            found = await self.settlement(made.id, Decimal(expected) if expected else None, invoice.id)
+            if found.status == "paid":
+                return settled(invoice, (found.updated or self.now()).astimezone(PARIS).date())
+        return invoice
 
     def _debts(self) -> Bills:
         if self._bills is None:
@@ -281,6 +354,34 @@ class PayFiP(Connector[Settings]):
 
     def _today(self) -> date:
         return self.now().astimezone(PARIS).date()
+
+    def _payment(self, idop: str, created: datetime) -> Payment:
+        return Payment(
+            id=idop,
+            url=f"{self.settings.page_url}?{urlencode({'idop': idop})}",
+            open_before=(created.replace(microsecond=0) + OPENING_WINDOW).astimezone(PARIS),
+        )
+
+    async def _still_open(self, payment: PaymentRequest) -> Payment | None:
+        """The payment under way for this debt, while its page can be opened. Raises `Rejected` where a second one could
+        make the citizen pay twice; None when nothing stands in the way.
+        """
+        again = None
+        for made in await current_call().made({"reference": payment.reference}):
+            if made.final and made.void:
+                continue
+            earlier = await self.settlement(made.id)
+            if earlier.status == "paid":
+                raise Rejected(ALREADY_PAID, code="already-paid")
+            if earlier.final:
+                continue
+            created = datetime.fromtimestamp(made.created, UTC)
+            age = self.now() - created
+            if age < OPENING_WINDOW and Decimal(made.expected.get("amount", 0)) == payment.amount:
+                again = self._payment(made.id, created)
+            elif self.settings.second_attempt is None or age < timedelta(minutes=self.settings.second_attempt):
+                raise Rejected(UNDER_WAY, code="under-way")
+        return again
 
     def _address(self, name: str, payment: PaymentRequest) -> str:
         given: str = getattr(payment, name) or getattr(self.settings, name)
@@ -310,6 +411,7 @@ class PayFiP(Connector[Settings]):
             status=status,
             text=text,
             final=status != "pending",
+            void=status in ("refused", "abandoned"),
             updated=ended,
             result=result,
             means=means,
@@ -319,17 +421,6 @@ class PayFiP(Connector[Settings]):
             authorisation=_text(found, "numauto"),
             test=test,
         )
-
-    def _just_looked_up(self, idop: str) -> bool:
-        now = self.now()
-        before = self._looked_up.get(idop)
-        if before is not None and now - before < QUIET:
-            return True
-        self._looked_up[idop] = now
-        self._looked_up.move_to_end(idop)
-        if len(self._looked_up) > REMEMBERED:
-            self._looked_up.popitem(last=False)
-        return False
 
 
 def plain_text(text: str) -> str:

@@ -38,6 +38,12 @@ class Settings(Model):
     return_url: str = Field(
         default="", max_length=249, pattern=ADDRESS, description="Où l'usager revient après la page de paiement"
     )
+    second_attempt: float | None = Field(
+        default=None,
+        ge=20,
+        description="Minutes après lesquelles une dette dont le paiement reste sans résultat peut être payée de "
+        "nouveau ; jamais sans ce réglage. Des intégrateurs attendent 120 minutes, au risque d'un double paiement",
+    )
     debts: Debts | None = Field(
         default=None, description="Les dettes de la régie, pour les montrer comme factures dans le portail"
     )
@@ -111,6 +117,18 @@ class PaymentProgress(Progress):
     subject: str = Field(default="", description="Objet", examples=["Restauration scolaire mars"])
     authorisation: str = Field(default="", description="Numéro d'autorisation (numauto)", examples=["A55A55"])
     test: bool = Field(description="Vrai hors production : en mode T, aucun argent n'a circulé", examples=[True])
+
+
+class PaymentNotice(Row):
+    """Ce que Publik dit du paiement d'une facture ; ce qu'il dit de plus est ignoré."""
+
+    transaction_id: str = Field(
+        min_length=1, max_length=200, description="Le paiement, pour Publik : un idOp chez PayFiP", examples=[EXAMPLE]
+    )
+    bank_transaction_id: str = Field(default="", description="Le paiement, pour le prestataire")
+    amount: Decimal | None = Field(
+        default=None, ge=0, description="Montant payé, en euros ; tout ce qui est dû sans lui", examples=["42.50"]
+    )
 
 
 class Client(Model):

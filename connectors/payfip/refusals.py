@@ -19,6 +19,13 @@ from sdk import (
 AFTER_TECHNICAL_ERROR = 1800.0
 """Seconds the DGFiP asks to wait after a technical error."""
 
+ALREADY_PAID = Text("Cette dette est déjà payée.", en="This debt is already paid.")
+UNDER_WAY = Text(
+    "Un paiement de cette dette est en cours ; son résultat n'est pas encore connu.",
+    en="A payment of this debt is under way; its result is not known yet.",
+)
+PAID_ELSEWHERE = Text("Payé, d'après Publik", en="Paid, as Publik says")
+NOT_PAID = Text("PayFiP ne connaît pas ce paiement comme payé.", en="PayFiP does not know this payment as paid.")
 EXPIRED = Text("Paiement expiré ou inconnu", en="Expired or unknown")
 
 _FIELDS: dict[str, tuple[str, Text]] = {

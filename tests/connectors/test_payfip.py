@@ -42,7 +42,6 @@ OPERATIONS: dict[str, dict[str, Any]] = {
     "recupererDetailClient": {"numCli": "012345"},
 }
 IDOP = "5b0f6e40-00a8-11f0-9c1d-0213ad91a103"
-NOTIFICATION = next(one.body for one in PayFiP.endpoints if one.attribute == "notification")
 DETAIL = {
     "dattrans": "14032025",
     "exer": "25",
@@ -502,27 +501,10 @@ async def test_summer_time_is_told(town: Town) -> None:
 
 async def test_a_notification_is_only_a_reason_to_look_the_payment_up(town: Town) -> None:
     idop = await town.created()
-    with serving(new_call()) as call:
-        await town.payfip.connector.notification(NOTIFICATION.validate_python({"idop": idop}))
-    assert call.notes["payment"] == "pending"
+    assert (await town.notify(idop.upper())).body == {"err": 0, "data": None}
+    assert idop in town.payfip.triggered
+    assert town.simulator.executed("recupererDetailPaiementSecurise") == []
     assert (await town.progress(idop))["status"] == "pending"
-
-
-async def test_a_repeated_notification_is_looked_up_once_a_minute(town: Town) -> None:
-    idop = await town.decided("payer")
-    for _ in range(5):
-        assert (await town.notify(idop)).status == 200
-    assert len(town.simulator.executed("recupererDetailPaiementSecurise")) == 1
-    town.simulator.clock.advance(minutes=1)
-    await town.notify(idop.upper())
-    assert len(town.simulator.executed("recupererDetailPaiementSecurise")) == 2
-
-
-@pytest.mark.parametrize("trouble", ["tech-indisponibilite", "html-200", "truncated", "status-500"])
-async def test_a_notification_is_acknowledged_even_when_payfip_does_not_answer(town: Town, trouble: str) -> None:
-    idop = await town.created()
-    town.simulator.faults.next(trouble)
-    assert (await town.notify(idop)).body == {"err": 0, "data": None}
 
 
 async def test_a_notification_may_carry_fields_nobody_told_us_of(town: Town) -> None:
@@ -602,7 +584,7 @@ async def test_a_workflow_engine_reads_who_must_act_in_a_refusal(tmp_path: Path)
         assert not unknown.ok
         assert unknown.error_data["err_class"] == "OutcomeUnknown"
         simulator.faults.next("tech-indisponibilite")
-        later = await engine.call(url, DEBT)
+        later = await engine.call(url, DEBT | {"reference": "FACT2025000118"})
         assert (later.status, later.stopped_by, later.headers["Retry-After"]) == (503, "5xx", "1800")
 
 

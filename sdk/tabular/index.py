@@ -72,6 +72,7 @@ class Index:
         self.trigrams = bool(found[0])
         self.columns = Columns(self.reading.columns)
         self._rows_each = self._read_selectivity()
+        self._everywhere = self.reading.rows // 4  # rows of a word met so often that reading rows finds it at once
 
     def _read_selectivity(self) -> dict[str, int]:
         """Indexed expression → how many rows hold one of its values, on average."""
@@ -130,8 +131,13 @@ class Index:
         if not q or not self.trigrams:
             return False
         wanted = self._measured(words(q))
-        alone = len(wanted) == 1 and not where and equal is None and limit is not None and limit <= 100
-        return bool(wanted) and (alone or wanted[0].rows <= _NARROW)
+        if not wanted or not wanted[0].match:
+            return False
+        if wanted[0].rows <= _NARROW:
+            return True
+        # The first rows of a list are soon read, unless another list, or a filter, may refuse most of them.
+        alone = all(word.rows >= self._everywhere for word in wanted[1:]) and not where and equal is None
+        return alone and limit is not None and limit <= 100
 
     def _by(self, order: str) -> str:
         descending, name = order.startswith("-"), order.removeprefix("-")
@@ -159,7 +165,8 @@ class Index:
                 return source, ["0"], []
             if wanted[0].match and wanted[0].rows < fewest:
                 # The rarest word chooses the rows; a far commoner one is looked for in them, not in its long list.
-                matched = [word for word in wanted if word.match and word.rows <= _CHEAP * wanted[0].rows]
+                most = min(_CHEAP * wanted[0].rows, self._everywhere)
+                matched = [word for word in wanted if word is wanted[0] or (word.match and word.rows <= most)]
                 looked_for = [word.text for word in wanted if word not in matched]
                 source = "f CROSS JOIN r ON r.rid = f.rowid"
                 conditions.append("f MATCH ?")

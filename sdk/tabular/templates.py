@@ -48,7 +48,9 @@ class Columns:
 
     def at(self, name: str) -> int:
         """The position of a column. Raises UnknownColumn, listing those that exist."""
-        found = self._exact.get(name, self._loose.get(_loose(name)))
+        found = self._exact.get(name)
+        if found is None:
+            found = self._loose.get(_loose(name))
         if found is None:
             names = ", ".join(column.name for column in self.all[:_LISTED])
             french = f"colonne inconnue « {name} » ; colonnes : {names}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import psutil  # type: ignore[import-untyped]
 
-from benchmarks.load import GRACE, Figures
+from benchmarks.load import Figures
 from benchmarks.processes import ROOT, cpu_of
 
 
@@ -42,8 +42,7 @@ def served(
         if load.stdout.readline() != b"measured\n":
             sys.exit("The callers ended before the end of their measure.")
         after = cpu_of(server)
-        out, _ = load.communicate(timeout=GRACE)
-        figures = Figures(**json.loads(out))
+        figures = Figures(**json.loads(load.stdout.read()))
     finally:
         load.kill()
         load.wait()

@@ -424,7 +424,7 @@ def report(
     """Markdown."""
     lines = [
         "## Tables",
-        f"{rows:,} rows of {len(COLUMNS)} columns. Milliseconds of CPU p50 / p99 in process (*clock*: p99 of the clock); "
+        f"{rows:,} rows of {len(COLUMNS)} columns. Milliseconds of CPU, p50 / p99, in process (*clock*: its p99); "
         "*÷* is the p50 of the naive way divided by ours.",
         "| Question | Relais | clock | list of dicts | ÷ | the CSV read again | ÷ |",
         "|---|---:|---:|---:|---:|---:|---:|",

@@ -32,7 +32,7 @@ from .demo import demo as run_demo
 from .demo import run_simulator
 from .health import WHO_ACTS, Availability, probe
 from .registry import AnyConnector, Instance, Registry, installed
-from .settings import load
+from .settings import GatewaySettings, load
 
 
 def _chosen_language() -> str:
@@ -103,9 +103,14 @@ def _rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
             print("\t".join(row))
 
 
-def _usable(extra: Sequence[str] | None) -> Mapping[str, type[AnyConnector]]:
-    """The installed connectors; those that cannot be used are told on standard error."""
-    found = installed(extra or ())
+def _usable(extra: Sequence[str] | None, settings: GatewaySettings | None = None) -> Mapping[str, type[AnyConnector]]:
+    """The installed connectors; those that cannot be used are told on standard error. With `settings`, those that have
+    an instance there: all of them when one is missing, since an entry point may have another name than its connector.
+    """
+    wanted = None if settings is None else {name.partition("/")[0] for name, _ in settings.every_instance()}
+    found = installed(extra or (), wanted)
+    if wanted is not None and not wanted <= found.connectors.keys():
+        found = installed(extra or ())
     for problem in found.problems:
         print(
             say(f"relais : connecteur inutilisable : {problem}", f"relais: unusable connector: {problem}"),
@@ -138,7 +143,7 @@ def serve(
 ) -> None:
     settings = load(config)
     count = workers or settings.gateway.workers or os.cpu_count() or 1
-    raise typer.Exit(app.serve(settings, _usable(connector), workers=count))
+    raise typer.Exit(app.serve(settings, _usable(connector, settings), workers=count))
 
 
 @commands.command(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import os
 import shutil
 import signal
@@ -87,15 +88,22 @@ class _Listener(web.Server):
 class Server:
     """One process: its instances, its listening socket, its schedules.
 
-    `lead` is True in the one process that checks availability and runs schedules.
+    `lead` is True in the one process that checks availability and runs schedules. `registry` holds the instances when
+    they were opened before this process was forked.
     """
 
     def __init__(
-        self, settings: GatewaySettings, connectors: Mapping[str, type[AnyConnector]], *, lead: bool = True
+        self,
+        settings: GatewaySettings,
+        connectors: Mapping[str, type[AnyConnector]],
+        *,
+        lead: bool = True,
+        registry: Registry | None = None,
     ) -> None:
         self._settings = settings
         self._connectors = connectors
         self._lead = lead
+        self._opened = registry
         self._runners: list[web.ServerRunner] = []
         self.dispatch: Dispatch
         self.deliveries: Deliveries
@@ -110,8 +118,8 @@ class Server:
         """Opens the instances and begins to answer. Raises `BadSettings`."""
         settings = self._settings.gateway
         folder = _folder(settings.data)
-        ports = frozenset(s.getsockname()[1] for s in (listening, admin) if s is not None)
-        self.registry = Registry.open(self._settings, self._connectors, denied_ports=ports)
+        ports = _ports(listening, admin)
+        self.registry = self._opened or Registry.open(self._settings, self._connectors, denied_ports=ports)
         self._store = await asyncio.to_thread(Store.open, self._settings.store_url)
         access = Access(self._settings.clients, Nonces(self._store), time.time, settings.trusted_proxies)
         metrics = Metrics()
@@ -219,6 +227,10 @@ async def _figures(metrics: Metrics, request: web.BaseRequest) -> web.StreamResp
     return web.Response(body=text, content_type="text/plain")
 
 
+def _ports(*sockets: socket.socket | None) -> frozenset[int]:
+    return frozenset(one.getsockname()[1] for one in sockets if one is not None)
+
+
 def _folder(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
@@ -270,9 +282,26 @@ def serve(settings: GatewaySettings, connectors: Mapping[str, type[AnyConnector]
     admin = bind(settings.gateway.admin_listen) if settings.gateway.admin_listen else None
     journal.configure(settings.gateway.log_level)
     if workers == 1:
-        uvloop.run(_live(Server(settings, connectors), listening, admin))
+        registry = _opened_once(settings, connectors, _ports(listening, admin))
+        uvloop.run(_live(Server(settings, connectors, registry=registry), listening, admin))
         return 0
     return _supervise(settings, connectors, listening, admin, workers)
+
+
+def _opened_once(
+    settings: GatewaySettings, connectors: Mapping[str, type[AnyConnector]], ports: frozenset[int]
+) -> Registry:
+    """The instances, opened outside any event loop: the processes forked afterwards share them, WSDLs and all.
+
+    Frozen, so that no collection walks them: their pages stay common, and the loop is not held for them.
+    """
+    gc.disable()
+    try:
+        return Registry.open(settings, connectors, denied_ports=ports)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 def _supervise(
@@ -285,6 +314,8 @@ def _supervise(
     """Forks the workers and replaces one that dies; the first leads. Signals are passed on."""
     figures = tempfile.mkdtemp(prefix="relais-metrics-")
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures
+    importlib.import_module("prometheus_client")  # it reads the variable: from here on, and once for all
+    registry = _opened_once(settings, connectors, _ports(listening, admin))
     children: dict[int, int] = {}
     stopping = False
 
@@ -298,7 +329,8 @@ def _supervise(
         try:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             lead = rank == 0
-            uvloop.run(_live(Server(settings, connectors, lead=lead), listening, admin if lead else None))
+            server = Server(settings, connectors, lead=lead, registry=registry)
+            uvloop.run(_live(server, listening, admin if lead else None))
             code = 0
         except RelaisError as error:
             log.error("worker_failed", reason=error.message)

@@ -10,7 +10,7 @@ import asyncio
 import importlib
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -36,15 +36,19 @@ class Installed:
     problems: tuple[str, ...] = ()
 
 
-def installed(extra: Iterable[str] = ()) -> Installed:
-    """What entry points name, and `module:Class` strings besides. A broken package harms only its own connector."""
+def installed(extra: Iterable[str] = (), wanted: Container[str] | None = None) -> Installed:
+    """What entry points name, and `module:Class` strings besides. A broken package harms only its own connector.
+
+    `wanted`: names of the connectors needed, when not all of them are: the others are not even imported.
+    """
     found: dict[str, type[AnyConnector]] = {}
     problems: list[str] = []
     extra = tuple(extra)
     if extra and os.getcwd() not in sys.path:
         # A connector under construction stands in the current folder, which an installed command does not look into.
         sys.path.insert(0, os.getcwd())
-    sources = [(point.value, point.dist.name if point.dist else "?") for point in entry_points(group=GROUP)]
+    points = [point for point in entry_points(group=GROUP) if wanted is None or point.name in wanted]
+    sources = [(point.value, point.dist.name if point.dist else "?") for point in points]
     for target, origin in [*sources, *((value, "--connector") for value in extra)]:
         try:
             loaded = _load(target)
@@ -144,7 +148,8 @@ class Registry:
         *,
         denied_ports: frozenset[int] = frozenset(),
     ) -> Registry:
-        """Builds the instances of `relais.toml`; must run inside the event loop. Raises `BadSettings`."""
+        """Builds the instances of `relais.toml`; nothing is connected yet, and no event loop is needed. Raises
+        `BadSettings`."""
         return cls(
             open_instance(name, settings, chosen, connectors, denied_ports=denied_ports)
             for name, chosen in settings.every_instance()
@@ -182,6 +187,12 @@ def open_instance(
         connector = kind(settings, http)
     except RelaisError as error:
         raise BadSettings(chosen.told(error.message)) from error
+    except RuntimeError as error:
+        if str(error) != "no running event loop":
+            raise
+        french = f"le connecteur {kind.name} commence un travail dans son constructeur : il doit attendre un appel"
+        english = f"the connector {kind.name} begins work in its constructor: it must wait for a call"
+        raise BadSettings(chosen.told(Text(french, en=english))) from error
     return Instance(
         where=name,
         title=chosen.title or kind.title,

@@ -232,6 +232,9 @@ class Contract:
     """What reads its answers, compiled as they are met."""
     notes: tuple[str, ...] = ()
     """What had to be left out, for `relais check`."""
+    _ports: dict[tuple[str | None, str | None], dict[str, Operation]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def port(self, service: str | None = None, port: str | None = None) -> tuple[str, Any]:
         """(full name, zeep port); by default the first SOAP port that has operations. Raises `Misconfigured`."""
@@ -266,7 +269,13 @@ class Contract:
         return str(options.get("address") or "")
 
     def operations(self, service: str | None = None, port: str | None = None) -> dict[str, Operation]:
-        """The operations of one port, by name."""
+        """The operations of one port, by name: the same ones for every instance."""
+        known = self._ports.get((service, port))
+        if known is None:
+            known = self._ports[service, port] = self._operations(service, port)
+        return known
+
+    def _operations(self, service: str | None, port: str | None) -> dict[str, Operation]:
         full_name, found = self.port(service, port)
         binding = found.binding
         local = etree.QName(binding.name).localname

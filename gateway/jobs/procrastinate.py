@@ -73,7 +73,7 @@ class Procrastinate:
         self._wanted: dict[str, float] = {}
         self._told = asyncio.Event()
         self._hinted: dict[str, float] = {}
-        self._waiting: dict[str, asyncio.TimerHandle] = {}
+        self._waiting: dict[str, tuple[float, asyncio.Handle]] = {}
         self._looks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._failing = False
@@ -116,7 +116,7 @@ class Procrastinate:
                 loop.cancel()
             _, left = await asyncio.wait(left, timeout=1.0)
         self._loops.clear()
-        for timer in self._waiting.values():
+        for _, timer in self._waiting.values():
             timer.cancel()
         self._waiting.clear()
         if self._looks:
@@ -127,12 +127,12 @@ class Procrastinate:
     def _later(self, kind: Look, pause: float) -> None:
         """Has this process look at `kind` after `pause` seconds, or before."""
         loop = asyncio.get_running_loop()
-        waiting = self._waiting.get(kind.name)
-        if kind.name not in self._kinds or (waiting is not None and waiting.when() <= loop.time() + pause):
+        at, waiting = loop.time() + pause, self._waiting.get(kind.name)
+        if kind.name not in self._kinds or (waiting is not None and waiting[0] <= at):
             return
         if waiting is not None:
-            waiting.cancel()
-        self._waiting[kind.name] = loop.call_later(pause, self._begin, kind)
+            waiting[1].cancel()
+        self._waiting[kind.name] = (at, loop.call_later(pause, self._begin, kind))
 
     def _begin(self, kind: Look) -> None:
         self._waiting.pop(kind.name, None)

@@ -205,6 +205,10 @@ def check(
             for one, state in found
         ],
     )
+    for one, _ in found:
+        for contract, left in one.http.contracts.items():
+            for name, reason in left().items():
+                print(f"relais: {one.where}: {contract}: {_read_slowly(name, reason)}", file=sys.stderr)
     raise typer.Exit(1 if any(state.state not in ("up", "unchecked") for _, state in found) else 0)
 
 
@@ -325,6 +329,15 @@ def wsdl(
         print(operation)
     for note in contract.notes:
         print(f"# {note}")
+    for name, reason in contract.left().items():
+        print(f"# {_read_slowly(name, reason)}")
+
+
+def _read_slowly(name: str, reason: Text) -> str:
+    return say(
+        f"{name} est lu sans lecteur compilé, donc plus lentement : {reason}",
+        f"{name} is read without a compiled reader, more slowly therefore: {english(reason)}",
+    )
 
 
 operate.register(commands, say, _rows)

@@ -17,7 +17,7 @@ from sdk import envelope
 from sdk.call import Call, new_call, within
 from sdk.errors import Overloaded, RelaisError, Text
 from sdk.files import File, disposition
-from sdk.invoke import Arguments, narrowed, run, with_received
+from sdk.invoke import Arguments, narrowed, run, to_json, with_received
 from sdk.messages import Received
 from sdk.spec import Endpoint
 
@@ -227,7 +227,7 @@ class Dispatch:
         value, left_out = narrowed(endpoint, value, arguments)
         if left_out:
             trace.notes["duplicate_ids"] = left_out
-        return self._answered(endpoint, value if isinstance(value, File) else endpoint.result.adapter.dump_json(value))
+        return self._answered(endpoint, value if isinstance(value, File) else await to_json(endpoint.result, value))
 
     def _answered(self, endpoint: Endpoint, value: File | bytes) -> web.Response:
         if isinstance(value, File):
@@ -304,6 +304,8 @@ class Dispatch:
                 seconds,
                 call.upstream_seconds,
             )
+            for way, answers in call.read_so.items():
+                self._metrics.soap(trace.connector if trace.known else "?", way, answers)
         line: dict[str, Any] = {
             "request_id": call.request_id,
             "client": trace.client,

@@ -44,6 +44,12 @@ class Metrics:
         self._cache = prometheus.Counter(
             "relais_cache", "Answers of cached endpoints", ["connector", "freshness"], registry=registry
         )
+        self._soap = prometheus.Counter(
+            "relais_soap_answers",
+            "SOAP answers by how they were read: compiled, stepped (large), apart (in another process), zeep",
+            ["connector", "way"],
+            registry=registry,
+        )
         self._upstream_calls = prometheus.Gauge(
             "relais_upstream_requests",
             "Requests to the publisher: under way, waiting, and the most at once",
@@ -118,6 +124,10 @@ class Metrics:
     def worked(self, work: str, outcome: str) -> None:
         """A row of a kind of work was looked at; `outcome` is `ok`, `failed` or `store`."""
         self._work.labels(work, outcome).inc()
+
+    def soap(self, connector: str, way: str, answers: int) -> None:
+        """SOAP answers a call received, by the way they were read."""
+        self._soap.labels(connector, way).inc(answers)
 
     def exposition(self) -> bytes:
         """The text Prometheus reads, all processes together."""

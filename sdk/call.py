@@ -68,6 +68,8 @@ class Call:
     upstream_seconds: float = 0.0
     notes: dict[str, object] = field(default_factory=dict)
     held_by: asyncio.Task[Any] | None = None
+    read_so: dict[str, int] = field(default_factory=dict)
+    """SOAP answers by the way they were read: compiled, stepped, apart, zeep."""
 
     def remaining(self) -> float:
         """Seconds left before the caller must have its answer (never negative)."""

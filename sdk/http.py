@@ -26,6 +26,7 @@ from aiohttp.abc import AbstractResolver
 from pydantic import Field
 
 from .egress import Egress, hosts_of, tls_context
+from .errors import Text
 from .files import File
 from .messages import (
     DEFAULT_MAX_BYTES,
@@ -132,6 +133,8 @@ class Http:
         self.close = close
         self.certificate_end = certificate_end
         self.egress = egress
+        self.contracts: dict[str, Callable[[], Mapping[str, Text]]] = {}
+        """Of each contract spoken through it, what of the answers is read slowly, and why: for `relais check`."""
         self._bare = send
         self._around: tuple[Policy, ...] = ()
 
@@ -158,7 +161,7 @@ class Http:
             certificate_end=self.certificate_end,
             egress=self.egress,
         )
-        made._bare, made._around = bare, around
+        made._bare, made._around, made.contracts = bare, around, self.contracts
         return made
 
     async def request(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_origin
 
 import pydantic
 
@@ -15,7 +15,8 @@ from . import matching
 from .errors import InvalidInput, Text, UpstreamInvalid, english
 from .messages import Received
 from .model import faults, invalid_input
-from .spec import Connector, Endpoint
+from .pace import Pace
+from .spec import Connector, Endpoint, Result
 
 _IDS = pydantic.TypeAdapter(list[str])
 
@@ -101,6 +102,40 @@ async def run(connector: Connector[Any], endpoint: Endpoint, keywords: Mapping[s
             ),
             detail=f"{endpoint.attribute}: {names}"[:500],
         ) from None
+
+
+LONG = 200  # items above which a list is taken in slices, so that no step holds the loop
+
+
+async def held(result: Result, value: Any) -> Any:
+    """The value held to its declared type. Raises `pydantic.ValidationError`."""
+    if not _is_long(result, value):
+        return result.adapter.validate_python(value)
+    pace = Pace()
+    found: list[Any] = []
+    try:
+        for at in range(0, len(value), LONG // 2):
+            found += result.adapter.validate_python(value[at : at + LONG // 2])
+            await pace.breathe()
+    except pydantic.ValidationError:
+        return result.adapter.validate_python(value)  # as a whole, to name the right items
+    return found
+
+
+async def to_json(result: Result, value: Any) -> bytes:
+    """A held value as JSON."""
+    if not _is_long(result, value):
+        return result.adapter.dump_json(value)
+    pace = Pace()
+    parts: list[bytes] = []
+    for at in range(0, len(value), LONG // 2):
+        parts.append(result.adapter.dump_json(value[at : at + LONG // 2])[1:-1])
+        await pace.breathe()
+    return b"[" + b",".join(parts) + b"]"
+
+
+def _is_long(result: Result, value: Any) -> bool:
+    return type(value) is list and len(value) > LONG and get_origin(result.annotation) is list
 
 
 def narrowed(endpoint: Endpoint, value: Any, arguments: Arguments) -> tuple[Any, int]:

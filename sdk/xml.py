@@ -169,25 +169,37 @@ def _is_deeper(root: Element, depth: int) -> bool:
 
 
 _NAMES = re.compile(rb"<([^\s/>!?]+)|\s([^\s=<>\"']{1,200})\s*=")
-_SLICE, _SLICES = 4 * 1024, 16
-"""Of a large document, one slice in sixteen is looked at before it is parsed."""
 
 
-def _is_worth_counting(content: bytes, max_elements: int, max_names: int) -> bool:
-    """Whether the document may hold more elements or names than it may.
+class _Sample:
+    """Whether a document may hold more elements or names than it may.
 
     Looking at every tag costs as much as parsing, so this looks at slices drawn at random, sixteen times fewer bytes:
     what is near a limit is then counted exactly.
     """
+
+    PERIOD = 16 * 4 * 1024
+
+    def __init__(self, max_elements: int, max_names: int) -> None:
+        self._max_elements = max_elements
+        self._max_names = max_names
+        self._elements = 0
+        self._names: set[Any] = set()
+
+    def look(self, content: bytes, start: int) -> bool:
+        """Draws one slice of the period that begins at `start`; whether it is time to count."""
+        at = start + randrange(self.PERIOD - 4 * 1024)  # noqa: S311 (a sample, not a secret)
+        found = _NAMES.findall(content, at, at + 4 * 1024)
+        self._elements += sum(1 for tag, _ in found if tag)
+        self._names.update(found)
+        return self._elements * 16 > self._max_elements * 0.8 or len(self._names) * 16 > self._max_names * 0.8
+
+
+def _is_worth_counting(content: bytes, max_elements: int, max_names: int) -> bool:
     if len(content) <= SMALL:
         return max_elements < SMALL // 4 and content.count(b"<") > max_elements
-    elements, names = 0, set[Any]()
-    for start in range(0, len(content), _SLICES * _SLICE):
-        at = start + randrange((_SLICES - 1) * _SLICE)  # noqa: S311 (a sample, not a secret)
-        found = _NAMES.findall(content, at, at + _SLICE)
-        elements += sum(1 for tag, _ in found if tag)
-        names.update(found)
-    return elements * _SLICES > max_elements * 0.8 or len(names) * _SLICES > max_names * 0.8
+    sample = _Sample(max_elements, max_names)
+    return any(sample.look(content, start) for start in range(0, len(content), _Sample.PERIOD))
 
 
 def _counted(content: bytes, options: Mapping[str, Any], max_elements: int, max_names: int) -> Element:
@@ -208,32 +220,38 @@ def _counted(content: bytes, options: Mapping[str, Any], max_elements: int, max_
     return parser.close()
 
 
+class Crowded(Exception):
+    """The document may hold too many elements or names: it must be counted while it is parsed, as `parse` does."""
+
+
 class Feed:
     """A document parsed piece by piece, so that no piece holds the loop: `root` is there from its start tag on.
 
-    Elements that are followed by another one may be read and removed. The same refusals as `parse`: those that need
-    the whole text are made at once. Raises `XmlRefused`, here and in each method.
+    Elements that are followed by another one may be read and removed. Refuses what `parse` refuses (`XmlRefused`).
     """
 
     def __init__(
         self, data: bytes, roots: Sequence[str], *, max_bytes: int, huge: bool = False, charset: str | None = None
     ) -> None:
-        self.content = _utf8(data, charset, max_bytes)
-        _refuse_doctype(self.content)
-        self.is_plain = not _is_worth_counting(self.content, MAX_ELEMENTS, MAX_NAMES)
-        """False when it must be counted while it is parsed: `parse` does."""
-        self.root: Element | None = None
-        self._at = 0
+        self._content = _utf8(data, charset, max_bytes)
+        _refuse_doctype(self._content)
+        self._sample = _Sample(MAX_ELEMENTS, MAX_NAMES)
+        self._at = self._looked = 0
         self._parser: Any = etree.XMLPullParser(events=("start",), tag=roots, **_options(huge))
+        self.root: Element | None = None
 
     def step(self, size: int = 4 * 1024) -> bool:
-        """Parses the next bytes; False when there are no more."""
+        """Parses the next bytes; False when there are no more. Raises `Crowded`."""
         try:
-            if self._at >= len(self.content):
+            if self._at >= len(self._content):
                 self.root = self._parser.close()
                 _refuse_internal_subset(self.root)
                 return False
-            self._parser.feed(self.content[self._at : self._at + size])
+            if self._at >= self._looked:
+                if self._sample.look(self._content, self._looked):
+                    raise Crowded
+                self._looked += _Sample.PERIOD
+            self._parser.feed(self._content[self._at : self._at + size])
             self._at += size
             for _, element in self._parser.read_events():
                 self.root = element if self.root is None else self.root

@@ -11,18 +11,13 @@ are seconds.
 from __future__ import annotations
 
 import asyncio
-import atexit
-import contextlib
-import multiprocessing
-import signal
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sdk import xml
+from sdk.call import current_call
 from sdk.errors import Misconfigured, RelaisError, Text, UpstreamInvalid
 from sdk.files import File
 from sdk.messages import Request, Response
@@ -30,6 +25,7 @@ from sdk.messages import Request, Response
 from . import wsdl as grammar
 from .decoder import Answer, SoapFault, read, read_request
 from .encoder import NIL, UsernameToken, encode, encode_answer, encode_fault, http_headers
+from .large import Job, Source, apart, read_large
 from .meanings import (
     REFUSED_SECURITY,
     UNAVAILABLE,
@@ -50,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["NIL", "Answer", "Record", "Soap", "SoapFault", "UsernameToken"]
 
 HUGE = xml.MAX_BYTES  # above, a single text may be longer than the parser's usual limit
-OFF_THE_LOOP = 32 * 1024  # bytes of answer above which decoding would hold the loop for more than some 20 ms
+LARGE = 64 * 1024  # bytes of answer above which reading it at once would hold the loop for more than some 2 ms
 HEAVY = 512 * 1024  # bytes of arguments above which writing them would
 
 
@@ -104,7 +100,9 @@ class Soap:
                 f"Le service SOAP de {wsdl.name} n'a pas d'adresse : indiquez-la dans la configuration de l'instance.",
                 f"The SOAP service of {wsdl.name} has no address: give it in the instance's settings.",
             )
-        self._source = _Source(wsdl, tuple(sorted((locations or {}).items())), strict, service, port)
+        self._source = Source(wsdl, tuple(sorted((locations or {}).items())), strict, service, port)
+        if http is not None:
+            http.contracts[f"{wsdl.name} {service or ''}/{port or ''}".rstrip(" /")] = self.left
         self._headers = dict(headers or {})
         self._security = security
         self._repeatable = frozenset(repeatable)
@@ -197,6 +195,10 @@ class Soap:
             known = ", ".join(sorted(self._operations))
             raise LookupError(f"{self._contract.path.name} has no operation {name!r}; this port has: {known}") from None
 
+    def left(self) -> dict[str, Text]:
+        """What no compiled reader reads, so more slowly: operation, structure or member of an answer → reason."""
+        return {name: reason for each in self._operations.values() for name, reason in each.left().items()}
+
     @property
     def digest(self) -> str:
         """SHA-256 of the WSDL and all it imports: tells when a publisher's contract changed."""
@@ -209,7 +211,7 @@ class Soap:
 
     async def close(self) -> None:
         """Stops the process that decodes large answers; the next large answer starts another."""
-        _decoders.stop()
+        apart.stop()
 
     # Bytes: for tests and simulators.
 
@@ -262,13 +264,20 @@ class Soap:
     async def _answer(self, operation: Operation, response: Response, limit: int) -> Answer:
         if not self._expects_value(operation, response):
             return Answer()
-        if len(response.body) <= OFF_THE_LOOP or response.status >= 400:
+        if len(response.body) <= LARGE:
             answer = self._read(operation, response, limit)
+            way = "compiled" if answer is not None and answer.compiled else "zeep"
         else:
             content_type = response.headers.get("Content-Type", "")
-            answer = await _decoders.read(
-                _Job(self._source, operation.name, response.body, content_type, limit, limit > HUGE)
-            )
+            job = Job(self._source, operation.name, response.body, content_type, limit, limit > HUGE)
+            try:
+                answer, way = await read_large(operation, job)
+            except UpstreamInvalid:
+                if response.status < 400:
+                    raise
+                answer, way = None, "zeep"
+        read_so = current_call().read_so
+        read_so[way] = read_so.get(way, 0) + 1
         return self._settled(operation, response, answer)
 
     def _expects_value(self, operation: Operation, response: Response) -> bool:
@@ -283,7 +292,7 @@ class Soap:
                 detail=f"status {status}",
                 code="redirect",
             )
-        if response.body.strip():
+        if response.body and not response.body.isspace():
             return True
         if operation.one_way and 200 <= status < 300:
             return False
@@ -351,93 +360,3 @@ def _weight(value: Any) -> int:
     if isinstance(value, Mapping):
         return sum(map(_weight, value.values()))
     return sum(map(_weight, value)) if isinstance(value, list | tuple) else 0
-
-
-# --- large answers ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """What another process needs to read the same contract."""
-
-    wsdl: Path
-    locations: tuple[tuple[str, Path], ...]
-    strict: bool
-    service: str | None
-    port: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    source: _Source
-    operation: str
-    body: bytes
-    content_type: str
-    max_bytes: int
-    huge: bool
-
-
-def _read_job(job: _Job) -> Answer | str:
-    """In the other process: the answer, or the reason it is invalid (errors do not cross well)."""
-    source = job.source
-    contract = grammar.load(source.wsdl, dict(source.locations), strict=source.strict)
-    operation = contract.operations(source.service, source.port)[job.operation]
-    try:
-        return read(operation, job.body, job.content_type, max_bytes=job.max_bytes, huge=job.huge)
-    except UpstreamInvalid as error:
-        return error.detail
-
-
-def _received(found: Answer | str) -> Answer:
-    if isinstance(found, str):
-        raise invalid(found)
-    return found
-
-
-def _leave_signals_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _nothing() -> None:
-    return None
-
-
-class _Decoders:
-    """One process beside this one, started by the first large answer: decoding holds the interpreter's lock, so a
-    thread would slow every other call. Until it is ready, and when it cannot be had, a thread does."""
-
-    def __init__(self) -> None:
-        self._pool: ProcessPoolExecutor | None = None
-        self.ready: Future[None] | None = None
-
-    async def read(self, job: _Job) -> Answer:
-        for _ in range(2):
-            try:
-                pool = self.start()
-                if self.ready is None or not self.ready.done():
-                    break
-                return _received(await asyncio.get_running_loop().run_in_executor(pool, _read_job, job))
-            except (BrokenExecutor, RuntimeError, OSError):
-                self.stop()
-        return _received(await asyncio.to_thread(_read_job, job))
-
-    def start(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            # Not a fork: the child must not hold this process's sockets, nor its threads' locks.
-            self._pool = ProcessPoolExecutor(
-                max_workers=1,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_leave_signals_to_the_parent,
-            )
-            self.ready = self._pool.submit(_nothing)
-        return self._pool
-
-    def stop(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            with contextlib.suppress(OSError, RuntimeError):
-                pool.shutdown(wait=False)
-
-
-_decoders = _Decoders()
-atexit.register(_decoders.stop)

@@ -43,6 +43,7 @@ from zeep.xsd.elements import indicators
 from zeep.xsd.types import builtins
 
 from sdk import xml
+from sdk.errors import Text
 
 from .instance import XSI_NIL, XSI_TYPE, is_bare, is_odd, settle
 from .reader import BadValue, Reference
@@ -69,7 +70,16 @@ UNSURE = (
 
 
 class Left(Exception):
-    """A type that is not compiled; the message is the reason, for people."""
+    """A type that is not compiled."""
+
+    def __init__(self, reason: Text) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+_ALIKE = Text("un choix dont les branches commencent de même", en="a choice whose alternatives begin alike")
+_BOUNDED = Text("un contenu libre d'un nombre borné d'éléments", en="open content of a bounded number of elements")
+_OPEN = Text("un contenu libre (xs:any, xs:anyType)", en="open content (xs:any, xs:anyType)")
 
 
 @dataclass(slots=True)
@@ -78,7 +88,7 @@ class Function:
 
     name: str
     source: str = ""
-    reason: str = ""
+    reason: Text | None = None
     calls: set[str] = field(default_factory=set)
 
 
@@ -113,7 +123,7 @@ class Readers:
         name = self._named(kind, hint, "arriving")
         return None if self.left(kind, hint) or self.functions[name].reason else self._space[name]
 
-    def left(self, kind: Any, hint: str = "") -> dict[str, str]:
+    def left(self, kind: Any, hint: str = "") -> dict[str, Text]:
         """Of all that a type leads to, what zeep reads: name → reason."""
         waiting, seen = [self._named(kind, hint, "plain")], set[str]()
         while waiting:
@@ -121,7 +131,7 @@ class Readers:
             if name not in seen:
                 seen.add(name)
                 waiting.extend(self.functions[name].calls)
-        return {name: self.functions[name].reason for name in sorted(seen) if self.functions[name].reason}
+        return {name: reason for name in sorted(seen) if (reason := self.functions[name].reason) is not None}
 
     # Inside.
 
@@ -142,8 +152,8 @@ class Readers:
         try:
             function.source = _Source(self, function, kind, flavour).text()
             exec(compile(function.source, f"<reader {name}>", "exec"), self._space)  # noqa: S102 (written here)
-        except Left as reason:
-            function.reason = str(reason)
+        except Left as left:
+            function.reason = left.reason
             self._space[name] = self._by_zeep(kind)
         return name
 
@@ -224,9 +234,9 @@ class _Source:
             read = self._simple(kind, "element")
             return f"def {self._function.name}(element, absent=True):\n    return {read}\n"
         if not isinstance(kind, xsd.ComplexType):
-            raise Left(f"open content ({kind.name or 'xs:anyType'})")
+            raise Left(_OPEN)
         if kind._array_type is not None:
-            raise Left("an array of the SOAP encoding")
+            raise Left(Text("un tableau de l'encodage SOAP", en="an array of the SOAP encoding"))
         content = kind._element
         top_choice = False
         if not kind.attributes and not kind.elements:
@@ -255,7 +265,7 @@ class _Source:
         own = [(name, variable) for name, variable in self._members.items() if not top_choice or name not in elements]
         self._add(1, "value = Record({" + ", ".join(f"{name!r}: {variable}" for name, variable in own) + "})")
         if top_choice and any(node.accepts_multiple for _, node in _flat(self._kind.elements_nested)):
-            raise Left("a choice of repeated elements")
+            raise Left(Text("un choix d'éléments répétés", en="a choice of repeated elements"))
         if top_choice and elements:  # zeep shows the members of a choice only when one of them holds something
             given = " or ".join(f"{variable} is not None" for variable in elements.values())
             shown = ", ".join(f"{name!r}: {variable}" for name, variable in elements.items())
@@ -267,7 +277,7 @@ class _Source:
 
     def _declare(self, name: str, default: Any) -> None:
         if name in self._members:
-            raise Left(f"two members named {name}")
+            raise Left(Text(f"deux membres nommés {name}", en=f"two members named {name}"))
         variable = f"v_{name}" if name.isidentifier() and name.isascii() else f"v{len(self._members)}"
         self._members[name] = variable
         written = repr(default) if default is None or default == [] or isinstance(default, str) else None
@@ -288,24 +298,24 @@ class _Source:
         self._add(1, "tag = child.tag", "if not tag and absent and is_bare(element):", "    return None")
 
     def _step(self, depth: int) -> None:
-        following = "arrival.past(child)" if self._arriving else "next(children, END)"
+        following = "arrival.past(child, following)" if self._arriving else "next(children, END)"
         self._add(depth, f"child = {following}", "tag = child.tag")
 
     def _wait(self, depth: int) -> None:
         """Until the current child has come whole."""
         if self._arriving:
-            self._add(depth, "while arrival.lacks(child):", "    yield")
+            self._add(depth, "while (following := child.getnext()) is None and arrival.lacks(child):", "    yield")
 
     def _complete(self, depth: int) -> None:
         self._wait(depth)
         if self._arriving:
-            self._add(depth, "arrival.refuse_odd(child)")
+            self._add(depth, "if arrival.marked:", "    arrival.refuse_odd(child)")
 
     # Groups of elements.
 
     def _group(self, node: Any, depth: int, *, required: bool) -> None:
         if node.accepts_multiple:
-            raise Left("a repeated group")
+            raise Left(Text("un groupe répété", en="a repeated group"))
         if isinstance(node, indicators.Group):
             self._group(node.child, depth, required=required and not node.is_optional)
         elif isinstance(node, indicators.All):
@@ -319,7 +329,7 @@ class _Source:
                 depth += 1
             self._sequence(node, depth)
         else:
-            raise Left(f"a group of kind {type(node).__name__}")
+            raise Left(Text(f"un groupe {type(node).__name__}", en=f"a group of kind {type(node).__name__}"))
 
     def _sequence(self, node: Any, depth: int) -> None:
         if not len(node):
@@ -332,7 +342,7 @@ class _Source:
             elif isinstance(each, indicators.Indicator):
                 self._group(each, depth, required=True)
             else:
-                raise Left("a schema inside the answer")
+                raise Left(Text("un schéma dans la réponse", en="a schema inside the answer"))
 
     def _element(self, name: str, element: Any, depth: int) -> None:
         variable, tag = self._members[name], element.qname.text
@@ -365,11 +375,13 @@ class _Source:
         names = [name for name, _ in _flat([(None, node)])]
         for name, each in node.elements_nested:
             if isinstance(each, xsd.Any):
-                raise Left("a choice that takes anything")
+                raise Left(Text("un choix qui prend n'importe quoi", en="a choice that takes anything"))
             one = {each.qname.text} if isinstance(each, xsd.Element) else set(_starts(each))
             locals_ = {xml.local(tag) for tag in one}
             if starts & locals_:
-                raise Left("a choice whose alternatives begin alike")
+                raise Left(
+                    Text("un choix dont les branches commencent de même", en="a choice whose alternatives begin alike")
+                )
             starts |= locals_
             if isinstance(each, xsd.Element):
                 self._tags.add(each.qname.localname)
@@ -387,7 +399,7 @@ class _Source:
                     self._add(depth + 1, f"if {variable} is not None:", f"    {' = '.join(others)} = None")
             else:
                 if each.accepts_multiple or any(one.accepts_multiple for _, one in _flat([(None, each)])):
-                    raise Left("a choice of repeated groups")
+                    raise Left(Text("un choix de groupes répétés", en="a choice of repeated groups"))
                 inside = [self._members[inner] for inner, _ in _flat([(None, each)])]
                 others = [self._members[other] for other in names if self._members[other] not in inside]
                 self._add(depth, f"{word} tag in {tuple(sorted(one))!r}:")
@@ -399,13 +411,13 @@ class _Source:
 
     def _all(self, node: Any, depth: int) -> None:
         if node._consume_other or self._arriving:
-            raise Left("elements in any order")
+            raise Left(Text("des éléments dans n'importe quel ordre", en="elements in any order"))
         self._add(depth, "seen = set()", "while tag:", "    if tag in seen:", "        raise Unsure")
         self._add(depth + 1, "seen.add(tag)")
         word = "if"
         for name, each in node.elements_nested:
             if not isinstance(each, xsd.Element) or each.accepts_multiple:
-                raise Left("repeated elements in any order")
+                raise Left(Text("des éléments répétés dans n'importe quel ordre", en="repeated elements in any order"))
             self._add(depth + 1, f"{word} tag == {each.qname.text!r}:")
             self._take(each, self._members[name], depth + 2)
             word = "elif"
@@ -415,10 +427,12 @@ class _Source:
         """All that is left, or as many elements as the schema takes."""
         variable, known = self._members[name], tuple(sorted(self._tags))
         reader = self._readers._bind("open", self._readers._open(node))
-        self._function.calls.add(self._left(f"{self._kind.name or 'a structure'}.{name}", "open content (xs:any)"))
+        self._leave(name)
         most = node.max_occurs if isinstance(node.max_occurs, int) else None
         if most is not None and most != 1:
-            raise Left("open content of a bounded number of elements")
+            raise Left(
+                Text("un contenu libre d'un nombre borné d'éléments", en="open content of a bounded number of elements")
+            )
         if most is None:
             self._add(depth, "if tag:", f"    {variable} = []")
         self._add(depth, "if tag:" if most == 1 else "while tag:")
@@ -445,7 +459,7 @@ class _Source:
         if isinstance(kind, xsd.AnySimpleType):
             read = self._simple(kind, "child")
             return f"chosen(child, lambda child: {read}, True)" if self._flavour == "typed" else read
-        self._function.calls.add(self._left(element.name, f"open content ({kind.name or 'xs:anyType'})"))
+        self._leave(element.name)
         reader = self._readers._bind("open", self._readers._by_zeep(kind))
         return f"{reader}(child)"
 
@@ -454,10 +468,11 @@ class _Source:
         self._function.calls.add(called)
         return called
 
-    def _left(self, name: str, reason: str) -> str:
-        """Notes a place that zeep reads."""
-        self._readers.functions.setdefault(name, Function(name, reason=reason))
-        return name
+    def _leave(self, member: str) -> None:
+        """Notes a member that zeep reads."""
+        name = f"{self._function.name}.{member}"
+        self._readers.functions[name] = Function(name, reason=_OPEN)
+        self._function.calls.add(name)
 
     def _simple(self, kind: Any, element: str) -> str:
         """The value of the text of an element."""
@@ -479,7 +494,7 @@ class _Source:
         self._declare(name, attribute.default_value)
         kind = attribute.type
         if not isinstance(kind, xsd.AnySimpleType) or isinstance(kind, builtins.Base64Binary):
-            raise Left(f"an attribute of type {kind.name}")
+            raise Left(Text(f"un attribut de type {kind.name}", en=f"an attribute of type {kind.name}"))
         converted = self._converted(kind)
         self._add(1, f"x = element.get({attribute.qname.text!r})", "if x is not None:")
         self._add(2, f"{self._members[name]} = {converted}")
@@ -512,7 +527,7 @@ def _flat(nested: Iterable[tuple[str | None, Any]]) -> Iterator[tuple[str, Any]]
         inside = getattr(node, "child", node)
         if isinstance(inside, indicators.OrderIndicator):
             if node.accepts_multiple or inside.accepts_multiple:
-                raise Left("a repeated group")
+                raise Left(Text("un groupe répété", en="a repeated group"))
             yield from _flat(inside.elements_nested)
         elif name is not None:
             yield name, node
@@ -538,7 +553,12 @@ def _starts(node: Any) -> tuple[str, ...]:
         elif isinstance(each, indicators.Indicator):
             found += _starts(each)
         else:
-            raise Left("an optional group that begins with open content")
+            raise Left(
+                Text(
+                    "un groupe facultatif qui commence par un contenu libre",
+                    en="an optional group that begins with open content",
+                )
+            )
         if isinstance(inside, indicators.Sequence) and not _optional(each):
             break
     return tuple(sorted(set(found)))
@@ -667,7 +687,9 @@ class Arrival:
     An element is complete when another follows it. What was read is removed, so that memory stays small.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, marked: bool) -> None:
+        self.marked = marked
+        """Whether elements may be nil or announce a type."""
         self.ended = False
 
     def lacks_child(self, element: Any) -> bool:
@@ -675,12 +697,11 @@ class Arrival:
         return not len(element) and not self.ended and element.getnext() is None
 
     def lacks(self, child: Any) -> bool:
-        """Whether one must wait for the rest of the child."""
-        return child.getnext() is None and not self.ended and child.getparent().getnext() is None
+        """Whether one must wait for the rest of a child that no other follows."""
+        return not self.ended and child.getparent().getnext() is None
 
-    def past(self, child: Any) -> Any:
+    def past(self, child: Any, following: Any) -> Any:
         """The element after a complete one, which is forgotten."""
-        following = child.getnext()
         if following is None:
             return _End
         child.getparent().remove(child)

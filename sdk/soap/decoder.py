@@ -33,11 +33,23 @@ from .references import ReferenceRefused, without_references
 from .values import Record, invalid, plain, untyped
 from .wsdl import ENVELOPES, Operation, shown_member
 
-__all__ = ["Answer", "SoapFault", "decode", "headers", "named", "read", "settle", "shown"]
+__all__ = [
+    "TAGS",
+    "XOP_BYTES",
+    "Answer",
+    "SoapFault",
+    "decode",
+    "headers",
+    "named",
+    "only_envelope",
+    "read",
+    "read_request",
+    "shown",
+]
 
 XOP = "http://www.w3.org/2004/08/xop/include"
 XOP_INCLUDE = f"{{{XOP}}}Include"
-_XOP_BYTES, _XSI_BYTES = XOP.encode(), xml.XSI.encode()
+XOP_BYTES, _XSI_BYTES = XOP.encode(), xml.XSI.encode()
 
 _ENVELOPE_END = re.compile(rb"</(?:[A-Za-z_][\w.-]*:)?Envelope\s*>")
 _ENVELOPE_START = re.compile(rb"<\?xml\b|<(?:[A-Za-z_][\w.-]*:)?Envelope\b")
@@ -102,7 +114,7 @@ def read(
         )
     except xml.XmlRefused as refused:
         raise invalid(f"{kind or 'no type'}: {refused}") from None
-    attached = bool(others) or _XOP_BYTES in content
+    attached = bool(others) or XOP_BYTES in content
     return decode(operation, root, others, attached=attached, bare=_XSI_BYTES not in content)
 
 
@@ -136,7 +148,7 @@ def decode(
     `attached` is False where nothing in the envelope can refer to a part, `bare` is True where none of its elements has
     an `xsi:` attribute.
     """
-    tags = _TAGS.get(envelope.tag)
+    tags = TAGS.get(envelope.tag)
     if tags is None:
         raise invalid(f"a document <{xml.local(envelope)[:60]}> instead of a SOAP envelope")
     if "output" in operation.encoded:
@@ -187,7 +199,7 @@ class Tags:
     fault: str
 
 
-_TAGS = {
+TAGS = {
     f"{{{namespace}}}Envelope": Tags(*(f"{{{namespace}}}{name}" for name in ("Header", "Body", "Fault")))
     for namespace in ENVELOPES.values()
 }
@@ -230,7 +242,7 @@ def _value(operation: Operation, body: Any, parts: Sequence[Part], *, typed: boo
             raise invalid(f"<{xml.local(element)[:60]}> instead of <{output.body.name}>")
         if operation.grammar.style == "rpc":
             _name_result(element, output.body.type)
-    if not attached and not operation.compiled:
+    if not attached and operation.uncompiled is None:
         try:
             read = operation.contract.readers.whole(output.body.type, output.body.name, typed=typed)
             return shown(operation, read(element, False), element if typed else None), True

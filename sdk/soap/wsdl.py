@@ -22,7 +22,7 @@ from zeep.settings import Settings
 from zeep.wsdl.bindings import Soap12Binding
 from zeep.xsd.elements import indicators
 
-from sdk.errors import Misconfigured
+from sdk.errors import Misconfigured, Text
 
 from .compiled import Readers
 from .facets import choices
@@ -102,25 +102,25 @@ class Operation:
         return "" if shown_member(self.grammar.output) is alone else str(alone.type.elements[0][0])
 
     @cached_property
-    def compiled(self) -> str:
-        """ "" when a compiled reader reads the answer; else why zeep does, for people."""
+    def uncompiled(self) -> Text | None:
+        """None when a compiled reader reads the answer; else why zeep does."""
         output = self.grammar.output
         if output is None or output.body is None:
-            return "no result"
+            return Text("pas de résultat", en="no result")
         if "output" in self.encoded:
-            return "SOAP encoding (rpc/encoded)"
+            return Text("l'encodage SOAP (rpc/encoded)", en="SOAP encoding (rpc/encoded)")
         if self.attachments:
-            return "parts bound to attachments"
+            return Text("des parties jointes à l'enveloppe", en="parts bound to attachments")
         if self.grammar.style != "rpc" and output._is_body_wrapped:
-            return "several parts in one body"
-        return ""
+            return Text("plusieurs parties dans un corps", en="several parts in one body")
+        return None
 
-    def left(self) -> dict[str, str]:
-        """What of its answer zeep reads, the rest being compiled: type or member → reason."""
+    def left(self) -> dict[str, Text]:
+        """What of its answer zeep reads, the rest being compiled: operation, structure or member → reason."""
         if self.grammar.output is None or self.grammar.output.body is None:
             return {}
-        if self.compiled:
-            return {self.name: self.compiled}
+        if self.uncompiled is not None:
+            return {self.name: self.uncompiled}
         body = self.grammar.output.body
         return self.contract.readers.left(body.type, body.name)
 

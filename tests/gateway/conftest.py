@@ -31,6 +31,7 @@ class Gateway:
     url: str
     session: aiohttp.ClientSession
     server: app.Server
+    admin: str = ""
 
     async def call(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
@@ -62,6 +63,7 @@ async def running(
     http: Mapping[str, Any] | None = None,
     clients: Mapping[str, Any] | None = None,
     deliveries: Mapping[str, Any] | None = None,
+    admin: bool = False,
     **gateway: Any,
 ) -> AsyncIterator[Gateway]:
     """A gateway with one instance `test` of each connector."""
@@ -82,9 +84,11 @@ async def running(
         }
     )
     server = app.Server(chosen, {connector.name: connector for connector in connectors})
-    await server.start(listening)
+    figures = app.bind("127.0.0.1:0") if admin else None
+    shown = f"http://127.0.0.1:{figures.getsockname()[1]}" if figures else ""
+    await server.start(listening, figures)
     async with aiohttp.ClientSession() as session:
-        yield Gateway(f"http://127.0.0.1:{port}", session, server)
+        yield Gateway(f"http://127.0.0.1:{port}", session, server, shown)
     await server.drain(grace=2.0)
 
 

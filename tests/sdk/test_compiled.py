@@ -11,10 +11,11 @@ import pytest
 from lxml import etree
 
 from sdk import xml
-from sdk.errors import UpstreamInvalid
+from sdk.errors import UpstreamInvalid, english
 from sdk.soap import wsdl
-from sdk.soap.decoder import decode
+from sdk.soap.decoder import decode, read
 from sdk.soap.encoder import encode_answer
+from sdk.soap.large import Job, Source, read_by_steps
 
 from .test_zoo import FOLDERS, INTERFACES, REFUSED, _locations, _name, _operations, _result
 
@@ -64,7 +65,7 @@ def test_any_answer_reads_the_same_both_ways(path: Path, strict: bool) -> None:
         content = encode_answer(operation, _result(operation.grammar.output))
         whole = xml.parse(content.replace(b"Envelope ", b'Envelope xmlns:xs="http://www.w3.org/2001/XMLSchema" ', 1))
         read_by_reader = _same(operation, whole)
-        assert read_by_reader == (not operation.compiled)
+        assert read_by_reader == (operation.uncompiled is None)
         for _ in range(ROUNDS):
             spoilt = deepcopy(whole)
             for _ in range(chance.randint(1, 3)):
@@ -116,6 +117,25 @@ def _spoil(envelope: Any, chance: random.Random) -> None:
             chosen.set(f"{{{xml.XSI}}}type", name)
 
 
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)
+async def test_an_answer_read_while_it_arrives_is_the_same_or_is_given_up(path: Path) -> None:
+    for operation in wsdl.load(path).operations().values():
+        if operation.grammar.output is None or operation.grammar.output.body is None:
+            continue
+        source = Source(path, (), True, None, None)
+        chance = random.Random(operation.name)
+        whole = xml.parse(encode_answer(operation, _result(operation.grammar.output)))
+        for number in range(20):
+            spoilt = deepcopy(whole)
+            for _ in range(chance.randint(0, 2)):
+                _spoil(spoilt, chance)
+            body = xml.serialize(spoilt)
+            job = Job(source, operation.name, body, "text/xml", 10**6, False)
+            answer = await read_by_steps(operation, job, size=chance.randint(1, 400))
+            if answer is not None:
+                assert _shape(answer.value) == _shape(read(operation, body).value), number
+
+
 def test_a_structure_is_read_by_one_flat_function_that_can_be_read_by_people() -> None:
     operation = wsdl.load(HERE / "wsdl" / "library.wsdl").operations()["find"]
     assert operation.left() == {}
@@ -151,7 +171,7 @@ def Books(element, absent=True):
 )
 def test_what_zeep_still_reads_is_told_with_its_reason(name: str, operation: str, reason: str) -> None:
     found = wsdl.load(HERE / "wsdl" / f"{name}.wsdl").operations()[operation]
-    assert list(found.left().values()) == [reason]
+    assert [english(each) for each in found.left().values()] == [reason]
 
 
 def test_every_answer_the_connectors_read_is_compiled() -> None:

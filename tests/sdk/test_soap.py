@@ -20,6 +20,7 @@ from lxml import etree
 
 from sdk import soap as soap_module
 from sdk import xml
+from sdk.call import new_call, serving
 from sdk.errors import (
     InvalidInput,
     Misconfigured,
@@ -34,7 +35,7 @@ from sdk.files import File
 from sdk.http import Http
 from sdk.messages import Request, Response
 from sdk.model import Model
-from sdk.soap import NIL, Soap, SoapFault, UsernameToken
+from sdk.soap import NIL, Soap, SoapFault, UsernameToken, large
 from sdk.soap.encoder import encode
 from sdk.soap.wsdl import load
 
@@ -901,25 +902,73 @@ def test_a_simulator_reads_requests_and_writes_answers_and_faults_with_the_same_
 LARGE = found(*(book(f"{n:06}", "<l:price>12.50</l:price><l:bought>2025-03-14</l:bought>") for n in range(1200)))
 
 
-async def test_a_large_answer_is_decoded_elsewhere_and_is_the_same() -> None:
-    assert len(LARGE) > soap_module.OFF_THE_LOOP
+async def test_a_large_answer_is_read_by_steps_that_let_the_loop_turn() -> None:
+    assert len(LARGE) > soap_module.LARGE
+    turns = 0
+
+    async def everybody_else() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    others = asyncio.ensure_future(everybody_else())
     soap = library(Publisher(replied(LARGE)).http)
-    expected = soap.decode("find", LARGE)
+    with serving(new_call()) as call:
+        assert await soap.call("find", words="x") == soap.decode("find", LARGE)
+    others.cancel()
+    assert turns > 3
+    assert call.read_so == {"stepped": 1}
+
+
+async def test_a_large_answer_that_breaks_its_contract_is_refused_as_a_small_one_is() -> None:
+    soap = library(Publisher(replied(LARGE.replace(b"12.50", b"twelve"))).http)
     try:
-        assert await soap.call("find", words="x") == expected  # while the process starts: in a thread
-        ready = soap_module._decoders.ready
-        assert ready is not None
-        await asyncio.wrap_future(ready)
-        assert await soap.call("find", words="x") == expected
-        broken = replied(LARGE.replace(b"12.50", b"twelve"))
         with pytest.raises(UpstreamInvalid) as raised:
-            await library(Publisher(broken).http).call("find", words="x")
+            await soap.call("find", words="x")
         assert raised.value.detail.endswith("not of type decimal")
-        pool = soap_module._decoders.start()
+        torn = library(Publisher(replied(LARGE[:-40])).http)
+        with pytest.raises(UpstreamInvalid, match="contrat"):
+            await torn.call("find", words="x")
+    finally:
+        await soap.close()
+
+
+PEOPLE = envelope("<l:whoIsResponse>" + "<l:person>x</l:person><l:firm>1</l:firm>" * 3_000 + "</l:whoIsResponse>")
+
+
+async def test_a_large_answer_that_needs_zeep_is_read_in_a_process_apart_and_is_the_same() -> None:
+    assert len(PEOPLE) > soap_module.LARGE
+    soap = library(Publisher(replied(PEOPLE)).http)
+    expected = soap.decode("whoIs", PEOPLE)
+    assert len(expected["_value_2"]) == 6_000
+    try:
+        with serving(new_call()) as call:
+            assert await soap.call("whoIs") == expected  # while the process starts: in a thread
+            ready = large.apart.ready
+            assert ready is not None
+            await asyncio.wrap_future(ready)
+            assert await soap.call("whoIs") == expected
+        assert call.read_so == {"apart": 2}
+        broken = replied(PEOPLE.replace(b"<l:firm>1<", b"<l:firm>one<"))
+        with pytest.raises(UpstreamInvalid) as raised:
+            await library(Publisher(broken).http).call("whoIs")
+        assert raised.value.detail.endswith("not of type int")
+        pool = large.apart.start()
         for process in list((pool._processes or {}).values()):
             process.kill()
             process.join()
-        assert await soap.call("find", words="x") == expected  # the process died: another way is found
+        assert await soap.call("whoIs") == expected  # the process died: another way is found
+    finally:
+        await soap.close()
+
+
+async def test_a_large_page_instead_of_an_envelope_means_what_its_status_means() -> None:
+    page = b"<html>" + b"<p>maintenance</p>" * 10_000 + b"</html>"
+    soap = library(Publisher(replied(page, status=503, content_type="text/html")).http)
+    try:
+        with pytest.raises(UpstreamUnavailable):
+            await soap.call("find", words="x")
     finally:
         await soap.close()
 

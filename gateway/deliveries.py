@@ -380,6 +380,8 @@ class Deliveries:
         begun = attempt.begun
         await asyncio.wait({attempt.running})
         end, values = self._outcome(attempt)
+        if end.state in ("DONE", "REFUSED"):
+            values |= forgotten(attempt.endpoint)
         first, longest = WRITING
         write = partial(
             records.finish,
@@ -502,6 +504,11 @@ def done(sealed: bytes, kept: bytes, upstream_id: str) -> dict[str, Any]:
         "quarantine": None,
         "unresolved": False,
     }
+
+
+def forgotten(endpoint: Endpoint) -> dict[str, Any]:
+    """What is erased at once of a delivery that has ended, where its endpoint says so."""
+    return {"request": None} if endpoint.declaration.forget else {}
 
 
 def kept_answer(endpoint: Endpoint, value: Any) -> tuple[bytes, Answered, str]:

@@ -15,7 +15,7 @@ from sdk.errors import RelaisError, Text
 from sdk.invoke import Arguments
 from sdk.spec import Endpoint
 
-from .deliveries import LONG_READ, Deliveries, done, kept_answer, named
+from .deliveries import LONG_READ, Deliveries, done, forgotten, kept_answer, named
 from .errors import NeedsOperator
 from .journal import log
 from .looking import EACH, Look
@@ -84,7 +84,7 @@ class Follow(Look):
             kept, answer, number = kept_answer(endpoint, value)
             sealed = journal.seal.seal(kept, row["instance"], "answer", row["id"])
             data = json.loads(answer.json) if answer.json else None
-            await self._stop(row, "DONE", done(sealed, kept, number), data=data)
+            await self._stop(row, "DONE", done(sealed, kept, number) | forgotten(endpoint), data=data)
         elif began < (row["quarantine"] or 0.0):
             pause = min(row["quarantine"] - began, max(1.0, row["patience"] / 10))
             await self._step(row, {"next_at": began + pause})

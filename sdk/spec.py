@@ -91,6 +91,7 @@ class Declaration:
     follow_at: Cadence = ()
     absent: Absent = "later"
     subject: tuple[str, ...] = ()
+    forget: bool = False
     looks: str | None = None
     interval: float = 0.0
     at_start: bool = False
@@ -256,6 +257,7 @@ def create(
     follow_at: Cadence = (),
     absent: Absent = "later",
     subject: Sequence[str] = (),
+    forget: bool = False,
 ) -> Callable[[F], F]:
     """An endpoint that creates something upstream. `delivery` is mandatory:
 
@@ -277,6 +279,9 @@ def create(
     `subject` names the body fields (or parameters) that say what the effect is about, a debt for instance: one
     delivery of a subject is under way at a time, and the method finds in `current_call().earlier` the ids made before,
     oldest first: it looks them up, then refuses, gives one of them again, or goes on.
+
+    `forget`: the journal erases the request once it is done or refused, instead of after the days of the settings:
+    for files that nobody may keep longer than their sending.
     """
     if callable(path):  # written without parentheses: refused with the class, since `delivery` is missing
         return _mark(Declaration("create", None, method))(path)
@@ -298,6 +303,7 @@ def create(
             follow_at=tuple(follow_at),
             absent=absent,
             subject=tuple(subject),
+            forget=forget,
         )
     )
 

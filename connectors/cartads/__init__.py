@@ -53,6 +53,8 @@ __all__ = ["Cartads", "Settings"]
 D = TypeVar("D")
 
 NOT_SET = ErrorCode("not-set", Misconfigured, "Cette porte de Cart@ds n'est pas réglée (`sig`, `board` ou `portal`)")
+FOLLOWED_AT = (5 * MINUTE, 15 * MINUTE, HOUR, (HOUR, 2 * DAY), (DAY, 365 * DAY))
+"""Ages at which a deposit is looked at: a number comes within the hour, a decision within months."""
 _ANY = (NOT_SET, Misconfigured, UpstreamInvalid, UpstreamUnavailable)
 
 Number = Annotated[
@@ -297,18 +299,32 @@ class Cartads(Connector[Settings]):
         """
         return await self._door().pieces("pieces", commune=commune, type=type, object=object)
 
-    @create("deposits", delivery="reconcilable", find="find_deposit", errors=_DEPOSITS, max_body=100 * MEGABYTE)
+    @create(
+        "deposits",
+        delivery="reconcilable",
+        find="find_deposit",
+        errors=_DEPOSITS,
+        max_body=100 * MEGABYTE,
+        deferred=True,
+        follow="deposit_progress",
+        follow_at=FOLLOWED_AT,
+        forget=True,
+    )
     async def deposit(self, deposit: Deposit) -> Deposited:
         """Déposer un dossier : le CERFA rempli et les pièces.
 
-        L'archive est faite et envoyée au fil de l'eau (SFTP ou FTPS), sans copie ici, puis annoncée à Cart@ds. Le
-        numéro du dossier vient plus tard, par `deposits/{deposit}`. Après un doute, le dépôt est cherché par le nom de
-        son archive.
+        Un ticket est rendu aussitôt, et la passerelle dépose. Son `id` se suit par `deposits/{deposit}` ; le formulaire
+        est prévenu du dépôt, puis du numéro et de chaque étape (réglage `callback` de son compte).
+
+        L'archive est faite et envoyée au fil de l'eau (SFTP ou FTPS), sans copie ici, puis annoncée à Cart@ds. La
+        demande est effacée du journal dès que Cart@ds l'a. Après un doute, le dépôt est cherché par le nom de son
+        archive.
 
         English:
-        Deposit a file: the filled CERFA and the pieces. The archive is made while it is sent (SFTP or FTPS), with no
-        copy here, then announced. The file's number comes later (`deposits/{deposit}`). After a doubt the deposit is
-        looked for by the name of its archive.
+        Deposit a file: the filled CERFA and the pieces. A ticket is given at once and the gateway deposits; its `id` is
+        followed by `deposits/{deposit}`, and the form is told of the deposit, then of the number and of each step. The
+        archive is made while it is sent (SFTP or FTPS), with no copy here, then announced; the request leaves the
+        journal once Cart@ds has it. After a doubt the deposit is looked for by the name of its archive.
         """
         return await self._door().deposit(deposit)
 
@@ -318,6 +334,10 @@ class Cartads(Connector[Settings]):
         find="find_deposit",
         errors=_DEPOSITS,
         max_body=100 * MEGABYTE,
+        deferred=True,
+        follow="deposit_progress",
+        follow_at=FOLLOWED_AT,
+        forget=True,
     )
     async def deposit_later(self, file: FileId, deposit: LaterDeposit) -> Deposited:
         """Déposer des pièces sur un dossier : compléments, ouverture de chantier (DOC), achèvement (DAACT).
@@ -337,8 +357,8 @@ class Cartads(Connector[Settings]):
         deposit: Annotated[
             str,
             Field(
-                pattern=r"^relais-[A-Za-z0-9_-]{1,100}$",
-                description="Identifiant donné au dépôt",
+                pattern=r"^[A-Za-z0-9_-]{1,107}$",
+                description="Identifiant du ticket, ou du dépôt une fois fait",
                 examples=[DEPOSIT_EXAMPLE],
             ),
         ],

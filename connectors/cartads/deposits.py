@@ -99,7 +99,8 @@ class DepositProgress(Progress):
 
     id: str = Field(description="Identifiant du dépôt", examples=[DEPOSIT_EXAMPLE])
     status: str = Field(
-        description="Dernière étape du dossier, sinon l'état du dépôt, tels quels ; à défaut « deposited »",
+        description="Dernière étape du dossier, sinon l'état du dépôt, tels quels ; à défaut « deposited », puis "
+        "« numbered » quand le dossier a son numéro",
         examples=["Dossier complet"],
     )
     text: str = Field(default="", description="L'état en toutes lettres (réglage `stages`)")

@@ -226,13 +226,13 @@ class PortalDoor:
         return Deposited(id=id, size=0) if isinstance(found, Mapping) and found else None
 
     async def progress(self, id: str) -> DepositProgress:
-        found = await self._call("deposit", {"filename": f"{id}.zip"})
+        found = await self._call("deposit", {"filename": f"{deposit_id(id)}.zip"})
         if found is None or found == {}:
             raise NotFound(Text("Cart@ds ne connaît pas ce dépôt.", en="Cart@ds does not know this deposit."))
         row = self._read("deposit", found)
         file = _text(row, "file")
         steps = await self.steps(file) if file else []
-        status = (steps[-1].text if steps else "") or _text(row, "status") or "deposited"
+        status = (steps[-1].text if steps else "") or _text(row, "status") or ("numbered" if file else "deposited")
         stage = self._stages.get(status)
         return DepositProgress(
             id=id,
@@ -340,8 +340,8 @@ def _named(operation: Operation) -> set[str]:
 
 
 def deposit_id(reference: str) -> str:
-    """The name, without `.zip`, of the archive that carries our reference."""
-    return DEPOSIT_PREFIX + re.sub(r"[^A-Za-z0-9_-]", "-", reference)[:100]
+    """The name, without `.zip`, of the archive that carries our reference; the name itself stays as it is."""
+    return DEPOSIT_PREFIX + re.sub(r"[^A-Za-z0-9_-]", "-", reference.removeprefix(DEPOSIT_PREFIX))[:100]
 
 
 def _member(row: Mapping[str, Any], place: str) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from sdk import Text
 from sdk.simulator import Clock, SimRequest, SimResponse, Simulator, escape, on
 
-from .portal import PARIS
+from .portal import PARIS, deposit_id
 from .simulator_data import ACCOUNT, BOARD_COMMUNES, DECISIONS, FILES, FILINGS, PORTAL
 from .simulator_portal import CLOSED, Dropped, PortalSide
 
@@ -209,8 +209,13 @@ class CartadsSimulator(Simulator):
         return None
 
     async def conclude(self, identifier: str) -> None:
-        """The decision on a deposit is notified."""
-        if (deposit := self.portal.deposits.get(f"{identifier}.zip")) is not None:
+        """The decision on a deposit is notified; one that was accepted for later is waited for, ten seconds at most."""
+        name = f"{deposit_id(identifier)}.zip"
+        for _ in range(100):
+            if name in self.portal.deposits:
+                break
+            await self._wait(0.1)
+        if (deposit := self.portal.deposits.get(name)) is not None:
             later = {"IdDossier": deposit.fields.get("idDossier"), "NomDossier": ""}
             deposit.file = deposit.file or (later if later["IdDossier"] else self._attribute(deposit))
             deposit.file["Stade"] = "Décision notifiée"

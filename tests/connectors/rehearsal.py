@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import uuid
@@ -50,6 +51,8 @@ class Heard:
     headers: Mapping[str, str]
     body: Any
     executed: list[str]
+    later: bool = False
+    """Read at the ticket of a deferred request, once the gateway has tried it."""
 
     @property
     def err_class(self) -> str:
@@ -87,7 +90,19 @@ class Stage:
         status, headers, body = await self.gateway.call(
             asked.endpoint.method, f"/{self.where}/{path}{query}", **options
         )
-        return Heard(status, headers, body, [each.operation for each in self.simulator.ledger[before:]])
+        later = asked.endpoint.declaration.deferred and not body["err"]
+        if later:
+            body = await self._at_the_ticket(body["data"]["status_url"])
+        return Heard(status, headers, body, [each.operation for each in self.simulator.ledger[before:]], later)
+
+    async def _at_the_ticket(self, url: str) -> Any:
+        """What a deferred request has become, as if it had been waited for."""
+        async with asyncio.timeout(30):
+            while (said := (await self.gateway.get(url))["data"])["state"] in ("RECEIVED", "SENDING"):
+                await self.gateway.server.follow.look()
+                await self.gateway.server.follow.settled()
+        error = {"UNKNOWN": "OutcomeUnknown", "PARKED": "NeedsOperator"}.get(said["state"], said["err_class"])
+        return {"err": int(bool(error)), "err_class": error, "data": said["data"]}
 
     async def checked(self) -> bool:
         """Whether the gateway has checked the instance."""

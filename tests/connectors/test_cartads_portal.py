@@ -14,17 +14,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from sqlalchemy import select, update
 
 from connectors.cartads import Cartads
 from connectors.cartads.deposits import zipped
 from connectors.cartads.portal_token import opened_token, portal_token, secret_bytes
 from connectors.cartads.simulator import PORTAL_SERVICE, CartadsSimulator
+from gateway.store.tables import deliveries, followed
 from sdk import Misconfigured, Secret
 from sdk.call import Call, new_call, serving
 from sdk.simulator import Clock
 from sdk.testing import Instance, Request, Response, answer, connected, instance
 from sdk.transfer.inbox import SftpInbox
-from tests.gateway.conftest import running
+from tests.gateway.conftest import KEY, Gateway, running
+from tests.wcs import Forms
 
 NOON = datetime(2025, 3, 15, 12, 0, tzinfo=UTC)
 PDF = b"%PDF-1.4\n"
@@ -72,6 +75,15 @@ def dropping(simulator: CartadsSimulator, drop: Literal["sftp", "ftps"]) -> dict
     return simulator.demo_settings()
 
 
+async def carried_out(gateway: Gateway, ticket: Any) -> Any:
+    """What the ticket tells once the gateway has done it."""
+    async with asyncio.timeout(20):
+        while not (said := (await gateway.get(ticket["status_url"]))["data"])["final"]:
+            await gateway.server.follow.look()
+            await gateway.server.follow.settled()
+    return said
+
+
 def inbox(simulator: CartadsSimulator) -> SftpInbox:
     assert simulator.portal.inbox is not None
     return simulator.portal.inbox
@@ -106,12 +118,15 @@ async def test_a_permit_from_the_choice_of_the_commune_to_the_missing_pieces(
             ("PCMI2", True),
             ("PCMI7", False),
         ]
-        receipt = (await gateway.post(f"{here}/deposits", deposit()))["data"]
-        followed = f"{here}/deposits/{receipt['id']}"
-        waiting = (await gateway.get(followed))["data"]
+        ticket = (await gateway.post(f"{here}/deposits", deposit()))["data"]
+        assert ticket["state"] == "RECEIVED"
+        made = await carried_out(gateway, ticket)
+        assert (made["data"]["id"], made["data"]["size"] > 0) == (f"relais-{ticket['id']}", True)
+        asked = f"{here}/deposits/{ticket['id']}"
+        waiting = (await gateway.get(asked))["data"]
         assert (waiting["status"], waiting["number"], waiting["final"]) == ("En attente d'enregistrement", "", False)
         simulator.clock.advance(minutes=11)
-        known = (await gateway.get(followed))["data"]
+        known = (await gateway.get(asked))["data"]
         assert known["number"] == "PC 076 540 25 00004"
         assert [each["text"] for each in known["steps"]] == ["Dépôt", "Dossier déposé"]
         progress = await gateway.get(f"{here}/applications/{known['number'].replace(' ', '%20')}/progress")
@@ -119,8 +134,51 @@ async def test_a_permit_from_the_choice_of_the_commune_to_the_missing_pieces(
         missing = (await gateway.get(f"{here}/files/{known['file']}/pieces/completion"))["data"]
         assert [each["id"] for each in missing] == ["PCMI5"]
         later = (await gateway.post(f"{here}/files/{known['file']}/deposits", LATER))["data"]
+        await carried_out(gateway, later)
         assert (await gateway.get(f"{here}/deposits/{later['id']}"))["data"]["file"] == known["file"]
     assert effects(simulator) == ["drop", "NotifierDepotDossier", "drop", "NotifierDepotPieces"]
+
+
+async def test_the_form_is_told_of_the_deposit_then_of_the_number_of_the_file(
+    simulator: CartadsSimulator, tmp_path: Path
+) -> None:
+    async with Forms(keys={"relais.example.org": "the-secret"}) as forms:
+        form = forms.add("permis", "12", triggers={"suivi"})
+        callback = {
+            "url": forms.url,
+            "trigger": "suivi",
+            "signature": {"orig": "relais.example.org", "key": "the-secret"},
+            "http": {"allow_http": True},
+        }
+        client = {"api_key": KEY["X-API-Key"], "rights": ["*/*/*"], "callback": callback}
+        settings = simulator.demo_settings()
+        async with running(tmp_path, Cartads, settings=settings, clients={"wcs": client}) as gateway:
+
+            async def told(count: int) -> Any:
+                async with asyncio.timeout(20):
+                    while len(form.told) < count:
+                        for kind in (gateway.server.follow, gateway.server.following, gateway.server.callbacks):
+                            await kind.look()
+                            await kind.settled()
+                return form.told[-1]
+
+            caller = {"Publik-Caller-URL": f"{forms.url}/backoffice/management/permis/12/"}
+            ticket = (await gateway.post("/cartads/test/deposits", deposit(), headers=caller))["data"]
+            said = await told(1)
+            assert (said["delivery"], said["state"], said["final"]) == (ticket["id"], "DONE", False)
+            store = gateway.server.deliveries.store
+            for moment, status, number in (
+                (0, "En attente d'enregistrement", ""),
+                (11, "Dossier déposé", "PC 076 540 25 00004"),
+            ):
+                simulator.clock.advance(minutes=moment)
+                await store.run(lambda connection: connection.execute(update(followed).values(next_at=0.0)))
+                said = await told(len(form.told) + 1)
+                assert (said["status"], said["data"]["number"]) == (status, number)
+            query = select(deliveries.c.state, deliveries.c.request)
+            (kept,) = await store.run(lambda connection: connection.execute(query).all())
+            assert tuple(kept) == ("DONE", None), "the citizen's pieces are not kept longer than the deposit"
+        assert forms.faults == []
 
 
 async def test_the_archive_holds_the_cerfa_and_every_piece_under_plain_names(simulator: CartadsSimulator) -> None:
@@ -234,14 +292,12 @@ async def test_a_doubt_ends_by_finding_the_deposit_and_nothing_is_told_twice(
                 await asyncio.sleep(0.01)
         simulator.faults.next("execute-then-close", path=PORTAL_SERVICE)
         key = {"Idempotency-Key": "one-deposit"}
-        first = await gateway.post("/cartads/test/deposits", deposit(), headers=key)
-        assert first["err_class"] == "OutcomeUnknown"
-        async with asyncio.timeout(20):
-            while (again := await gateway.post("/cartads/test/deposits", deposit(), headers=key))["err"]:
-                await gateway.server.follow.look()
-                await gateway.server.follow.settled()
-        followed = await gateway.get(f"/cartads/test/deposits/{again['data']['id']}")
-        assert followed["data"]["status"] == "En attente d'enregistrement"
+        ticket = (await gateway.post("/cartads/test/deposits", deposit(), headers=key))["data"]
+        made = await carried_out(gateway, ticket)
+        again = await gateway.post("/cartads/test/deposits", deposit(), headers=key)
+        assert again["data"] == ticket
+        found = await gateway.get(f"/cartads/test/deposits/{made['data']['id']}")
+        assert found["data"]["status"] == "En attente d'enregistrement"
     assert effects(simulator) == ["drop", "NotifierDepotDossier"]
 
 

@@ -131,7 +131,7 @@ def wrong(asked: Asked, kind: str, heard: Heard, effects: set[str]) -> list[str]
     if heard.err_class not in expected:
         found.append(f"answers {heard.err_class or 'a success'} instead of {' or '.join(map(repr, sorted(expected)))}")
     is_file = asked.endpoint.result.contract == "file"
-    if heard.err_class:
+    if heard.err_class and not heard.later:
         body = heard.body
         told = body["err"] == 1 and (body["data"] is None or heard.err_class == UNKNOWN)
         if not (told and body["err_desc"] and body["request_id"] and heard.headers.get("X-Error-Code") == "1"):

@@ -18,7 +18,18 @@ from urllib.parse import parse_qsl, urlsplit
 from contract_tests.text import Text
 from contract_tests.wire import Exchange, Response
 
-__all__ = ["PATIENCE", "Reader", "Row", "kept_items", "lookup", "read_text", "readers", "told", "workflow_code"]
+__all__ = [
+    "PATIENCE",
+    "Reader",
+    "Row",
+    "kept_features",
+    "kept_items",
+    "lookup",
+    "read_text",
+    "readers",
+    "told",
+    "workflow_code",
+]
 
 PATIENCE = 28.0
 """Seconds w.c.s. waits (W-set)."""
@@ -270,8 +281,10 @@ def _stored(response: Response, *, attachment: bool) -> Row:
         )
         return Row("6 · succès", effect, "W-wf")
     effect = Text(
-        "JSON attendu et illisible : « action_on_bad_data », par défaut le workflow CONTINUE sans réponse.",
-        "JSON expected and unreadable: “action_on_bad_data”, by default the workflow GOES ON without a response.",
+        "JSON attendu et illisible : par défaut le workflow CONTINUE sans réponse ; « action_on_bad_data » ne joue que "
+        "si l'action a un identifiant.",
+        "JSON expected and unreadable: by default the workflow GOES ON without a response; “action_on_bad_data” only "
+        "acts when the action has an identifier.",
     )
     return Row("6 · données illisibles", effect, "W-wf")
 
@@ -320,11 +333,17 @@ def _source(response: Response, reader: Reader, attributes: tuple[str, str, str]
         effect = Text(f"« {data} » n'est pas une liste." + empty.fr, f"“{data}” is not a list." + empty.en)
         yield Row("source · liste", effect, "W-ds")
         return
-    kept = kept_items(rows, identifier, text) if reader == "source" else rows
+    kept = kept_items(rows, identifier, text) if reader == "source" else kept_features(rows)
     lost = len(rows) - len(kept)
     note = Text(f" ; {lost} sont ignorés en silence", f"; {lost} are silently left out") if lost else Text("", "")
     effect = Text(f"{len(kept)} éléments sont proposés{note.fr}.", f"{len(kept)} items are offered{note.en}.")
     yield Row("source · éléments", effect, "W-ds")
+    if reader == "geojson" and (placed := sum(one["on map"] for one in kept)) < len(rows):
+        effect = Text(
+            f"Sur une carte, {placed} sur {len(rows)} : seul l'« id » de « properties » y compte.",
+            f"On a map, {placed} out of {len(rows)}: only the “id” in “properties” counts there.",
+        )
+        yield Row("source · carte", effect, "W-ds (publik-contracts §7.2, §12.8)")
 
 
 def at(value: Any, path: str) -> Any:
@@ -344,6 +363,22 @@ def kept_items(rows: list[Any], identifier: str = "id", text: str = "text") -> l
         if key is None or key == "" or not (label is None or isinstance(label, str)):
             continue
         kept.append({**row, "id": str(key), "text": label if label is not None else str(key)})
+    return kept
+
+
+def kept_features(features: list[Any]) -> list[dict[str, Any]]:
+    """The features a list offers: by their `id`, else by that of `properties`; the label falls back to it (W-ds)."""
+    kept = []
+    for one in features:
+        properties = one.get("properties") if isinstance(one, dict) else None
+        if not isinstance(properties, dict):
+            continue
+        own, inner = one.get("id"), properties.get("id")
+        key = own if own not in (None, "") else inner
+        if key not in (None, ""):
+            label = properties.get("text")
+            text = label if isinstance(label, str) and label else str(key)
+            kept.append({"id": str(key), "text": text, "on map": inner not in (None, "")})
     return kept
 
 

@@ -98,6 +98,51 @@ def test_each_row_of_the_table_says_what_happens(given: Exchange, reader: caller
     assert said in effect(given, reader)
 
 
+MATRIX = {  # publik-contracts §1.2: what `err` means to a workflow call, and to a data source
+    "{}": ("success", "success"),
+    '{"err": null}': ("success", "success"),
+    '{"err": 0}': ("success", "success"),
+    '{"err": "0"}': ("success", "success"),
+    '{"err": false}': ("success", "success"),
+    '{"err": 0.0}': ("success", "success"),
+    '{"err": ""}': ("success", "error"),
+    '{"err": []}': ("success", "error"),
+    '{"err": {}}': ("success", "error"),
+    '{"err": 0.5}': ("success", "error"),
+    '{"err": 1}': ("error", "error"),
+    '{"err": "1"}': ("error", "error"),
+    '{"err": true}': ("error", "error"),
+    '{"err": -1}': ("error", "error"),
+    '{"err": "slug"}': ("error", "error"),
+    '{"err": "0.5"}': ("error", "error"),
+    '{"err": ["x"]}': ("crash", "error"),
+}
+
+
+@pytest.mark.parametrize("body", MATRIX)
+def test_the_readers_disagree_on_err_as_the_matrix_says(body: str) -> None:
+    answer = exchange(json.dumps(json.loads(body) | {"data": []}).encode())
+    assert answer.response is not None
+    code, _ = caller.workflow_code(answer.response)
+    workflow = "crash" if code is None else "success" if code == 0 else "error"
+    source = "error" if "source · err" in rows(answer, "source") else "success"
+    assert (workflow, source) == MATRIX[body]
+
+
+def test_a_map_only_takes_the_features_whose_properties_have_an_id() -> None:
+    features = [
+        {"id": "a", "properties": {"id": "a", "text": "A"}},
+        {"id": "b", "properties": {}},
+        {"properties": {"text": "C"}},
+        {"id": "d"},
+        1,
+    ]
+    given = exchange(json.dumps({"features": features}).encode())
+    assert [one["text"] for one in caller.kept_features(features)] == ["A", "b"]
+    assert "2 items are offered; 3 are silently left out" in effect(given, "geojson")
+    assert "On a map, 1 out of 5" in effect(given, "geojson")
+
+
 def test_every_row_cites_its_source() -> None:
     for given in (exchange(b'{"err": 1}', 500), exchange(b"[]"), exchange(b"", 302)):
         for reader in ("workflow", "attachment", "source", "geojson", "sms", "search", "portal"):

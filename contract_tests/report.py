@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,17 +90,16 @@ def summary(data: Mapping[str, Any] | Report, language: Language = "fr", *, step
     table = Table(box=None, pad_edge=False, show_header=True, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("")
     french = language == "fr"
-    for heading in ("Profil" if french else "Profile", "Verdict"):
-        table.add_column(heading, overflow="fold")
-    for status in STATUSES:
-        table.add_column(STATUS_WORDS[status].to(language), justify="right")
+    for heading in ("Profil" if french else "Profile", "Verdict", "Résultats" if french else "Outcomes"):
+        table.add_column(heading)
     for profile in report.profiles:
-        counts = [profile.counts.of(status) for status in STATUSES]
-        numbers = [Line(str(count), style="" if count else "dim") for count in counts]
         colour = _COLOURS[profile.verdict]
-        word = Line(VERDICT_WORDS[profile.verdict].to(language), style=colour)
+        counts = [(profile.counts.of(status), STATUS_WORDS[status].to(language)) for status in STATUSES]
         table.add_row(
-            Line(_MARKS[profile.verdict], style=colour), Line(visible(profile.title.to(language))), word, *numbers
+            Line(_MARKS[profile.verdict], style=colour),
+            Line(visible(profile.title.to(language))),
+            Line(VERDICT_WORDS[profile.verdict].to(language), style=colour),
+            Line(" · ".join(f"{count} {word}" for count, word in counts if count)),
         )
     heading = f"{visible(report.target.name)} — {visible(report.target.base_url)}"
     parts: list[RenderableType] = [Line(heading, style="bold"), table]
@@ -119,4 +119,10 @@ def summary(data: Mapping[str, Any] | Report, language: Language = "fr", *, step
         more = len(todo) - steps
         told = f"   … et {more} autres dans le rapport" if french else f"   … and {more} more in the report"
         parts.append(Line(told, style="dim"))
+    unknown = [one for one in report.outcomes if one.status in ("skip", "error") and one.must]
+    if unknown:
+        missing = "\nCe qui manque pour juger le reste" if french else "\nWhat is missing to judge the rest"
+        parts.append(Line(missing, style="bold"))
+    for said, count in Counter(one.message.to(language) for one in unknown).most_common(3):
+        parts.append(Padding(Line(f"{visible(said)} ({count}×)"), (0, 0, 0, 3)))
     return Group(*parts)

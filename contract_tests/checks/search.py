@@ -20,8 +20,8 @@ async def _hits(case: Case, endpoint: Search) -> tuple[Answer, list[dict[str, An
     if not hits:
         raise Skipped(
             Text(
-                f"« {endpoint.example} » ne trouve rien : donner un terme qui a des résultats (example)",
-                f'"{endpoint.example}" finds nothing: give a term that has results (example)',
+                f"« {endpoint.example} » ne trouve rien : donner un terme qui a des résultats (--example, ou example)",
+                f'"{endpoint.example}" finds nothing: give a term that has results (--example, or example)',
             ),
             answer,
         )

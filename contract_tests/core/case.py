@@ -102,7 +102,7 @@ def _caller_url(call: Call) -> str:
 class Case:
     """What a check is given. Every exchange it makes becomes its evidence."""
 
-    def __init__(self, check: Check, endpoint: Endpoint, conversation: Conversation) -> None:
+    def __init__(self, check: Check | None, endpoint: Endpoint, conversation: Conversation) -> None:
         self.check = check
         self.endpoint = endpoint
         self.target = conversation.target
@@ -114,7 +114,7 @@ class Case:
     @property
     def place(self) -> str:
         """What the report calls the endpoint; `*` for a check done once."""
-        return "*" if self.check.once else self.endpoint.place
+        return "*" if self.check is not None and self.check.once else self.endpoint.place
 
     async def ask(
         self,

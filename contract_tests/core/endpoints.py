@@ -119,6 +119,14 @@ class Endpoint(Declared):
         wrong = [] if call is None or self.failure is None else [call.adding(*self.failure.items())]
         return [*wrong, *([Call("GET", self.missing, self._pairs())] if self.missing else [])]
 
+    def guesses(self) -> list[Call]:
+        """Readings worth trying, in order, to find an example that was not given."""
+        return []
+
+    def knowing(self, document: Any) -> Self | None:
+        """The endpoint with the example that the answer to a guess gives; None when it gives none."""
+        return None
+
     def takes(self) -> Call | None:
         """The call that writes a JSON body, if there is one."""
         return None
@@ -198,11 +206,21 @@ class Envelope(Written):
 
 
 class Search(Endpoint):
-    """A search engine. `example` is a term with at least one result; `q` the parameter's name."""
+    """A search engine. `example` is a term that has results, tried out when absent; `q` the parameter's name."""
 
     profile: Literal["search"] = "search"
     q: str = "q"
     example: str = ""
+    tried: ClassVar[tuple[str, ...]] = ("a", "e", "martin", "rue", "1")
+
+    def guesses(self) -> list[Call]:
+        return [] if self.example else [self.search(term) for term in self.tried]
+
+    def knowing(self, document: Any) -> Self | None:
+        data = document.get("data") if isinstance(document, dict) else None
+        text = data[0].get("text") if isinstance(data, list) and data and isinstance(data[0], dict) else None
+        words = re.findall(r"[^\W_]+", text) if isinstance(text, str) else []
+        return self.model_copy(update={"example": max(words, key=len)}) if words else None
 
     def reads(self) -> Call:
         return self.search(self.example)

@@ -76,8 +76,9 @@ async def execute(
     """Runs every case of the plan. `on_outcome` is told each outcome, how many are done, how many there are."""
     seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
     conversation = Conversation(target, send, seed, allow_writes, limits or Limits(), clock)
-    cases = plan(target, registry, only)
     started, at = datetime.now(UTC), clock()
+    target = await _completed(target, conversation, set(only))
+    cases = plan(target, registry, only)
     outcomes: list[Outcome] = []
     for planned in cases:
         outcomes.append(await _outcome(planned, conversation))
@@ -106,6 +107,22 @@ async def execute(
         tuple(conversation.exchanges),
         frozenset(conversation.secrets),
     )
+
+
+async def _completed(target: Target, conversation: Conversation, only: set[str]) -> Target:
+    """The target with the examples it did not give, where an answer gives one."""
+    endpoints = []
+    for endpoint in target.endpoints:
+        found = None
+        for call in endpoint.guesses() if not only or endpoint.profile in only else ():
+            try:
+                answer = await Case(None, endpoint, conversation).ask(call)
+            except Skipped:
+                break
+            if (found := endpoint.knowing(answer.document)) is not None:
+                break
+        endpoints.append(found or endpoint)
+    return replace(target, endpoints=tuple(endpoints))
 
 
 async def _outcome(planned: Planned, conversation: Conversation) -> Outcome:

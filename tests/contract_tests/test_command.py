@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from contract_tests import toml
 from contract_tests.__main__ import app
 from contract_tests.reference import PASSWORD, USER, Asked, Reference, Reply
 
@@ -98,6 +99,24 @@ def test_one_line_judges_a_search_engine_and_leaves_a_private_report(good: str) 
     report = json.loads((folder / "report.json").read_text("utf-8"))
     assert report["run"]["rate_per_s"] == 0
     assert [one["verdict"] for one in report["profiles"]] == ["conformant"]
+
+
+def test_one_line_without_an_example_finds_one_itself(good: str) -> None:
+    code, said = call("run", f"{good}/search", "--profile", "search", "--basic", f"{USER}:{PASSWORD}", "--rate", "0")
+    assert code == 0, said
+    assert "Conforme" in said
+
+
+def test_what_is_missing_to_judge_is_said(good: str) -> None:
+    target = toml.dumps(
+        {"name": "Simula", "base_url": good, "environment": "test", "auth": {"user": USER, "password": PASSWORD}},
+        [{"profile": "sms", "path": "/sms", "to": ["+33600000000"]}],
+    )
+    Path("target.toml").write_text(target, "utf-8")
+    code, said = call("run", "target.toml", "--rate", "0", "--english")
+    assert code == 3
+    assert "What is missing to judge the rest" in said
+    assert "--allow-writes" in said
 
 
 def test_a_failing_service_is_told_what_its_users_will_see_and_no_secret_is_kept(fragile: str) -> None:

@@ -64,6 +64,16 @@ def test_masking_leaves_other_words_alone() -> None:
     assert mask("https://user:other@host/x") == "https://[masqué]@host/x"
 
 
+async def test_a_password_that_is_a_common_word_is_not_told_by_a_hole_in_a_known_sentence() -> None:
+    service = Talkative()
+    target = replace(service.target(), credentials=Basic("publik", "essai"), signature=None)
+    data = record(await _run(service, target, only=["search"]))
+    own = [(one["title"], one["consequence"], one["remedy"], one["requirements"]) for one in data["outcomes"]]
+    assert "[masqué]" not in json.dumps(own, ensure_ascii=False)
+    assert "essai" in json.dumps(own, ensure_ascii=False)
+    assert "publik:essai" not in json.dumps(data["evidence"], ensure_ascii=False)
+
+
 async def test_the_report_has_its_shape_and_its_chain_holds() -> None:
     service = Reference()
     run = await _run(service, service.target(), allow_writes=True)

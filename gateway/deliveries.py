@@ -24,7 +24,7 @@ from sdk.cadence import FOLLOW_AT, next_look
 from sdk.call import Call, Made, within
 from sdk.errors import InvalidInput, NotFound, Rejected, RelaisError, Text, UpstreamUnavailable, english
 from sdk.files import File
-from sdk.invoke import Arguments, run
+from sdk.invoke import Arguments, expected_of, look_of, run
 from sdk.spec import Endpoint
 
 from .callbacks import message, told
@@ -32,7 +32,7 @@ from .errors import InProgress, Internal, KeyMismatch, NeedsOperator, OutcomeUnk
 from .journal import log
 from .registry import Instance
 from .sealing import Seal, Unsealable
-from .sent import Sent, delivery_key, expected_of, subject_digest, subject_of
+from .sent import Sent, delivery_key, subject_digest, subject_of
 from .settings import DeliveryOptions
 from .store import Store, StoreUnavailable, followed, outbox, records
 from .store.outbox import Told
@@ -205,8 +205,7 @@ class Deliveries:
         follow_after, expected = None, []
         if declaration.follow is not None:
             follow_after = next_look(declaration.follow_at or FOLLOW_AT, 0.0)
-            look = next(one for one in instance.endpoints if one.attribute == declaration.follow)
-            expected = expected_of(endpoint, look, arguments)
+            expected = expected_of(endpoint, look_of(endpoint, instance.endpoints), arguments)
         return New(
             id=delivery,
             key=key,

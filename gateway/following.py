@@ -13,7 +13,7 @@ from typing import Any
 from sdk.cadence import FOLLOW_AT, next_look
 from sdk.call import new_call, within
 from sdk.errors import NotFound, RelaisError
-from sdk.invoke import bind, run
+from sdk.invoke import absent, look_arguments, look_of, run
 from sdk.model import Progress
 from sdk.spec import Endpoint
 
@@ -96,16 +96,13 @@ class Following(Look):
 
     async def _look_at(self, row: dict[str, Any], instance: Instance, made: Endpoint) -> Progress | None:
         """What the publisher says now, None when it says nothing: then there is a next time."""
-        look = next(e for e in instance.endpoints if e.attribute == made.declaration.follow)
-        placeholder = next(parameter for parameter in look.parameters if parameter.place == "path")
+        look = look_of(made, instance.endpoints)
         try:
             async with within(new_call(LOOK_BUDGET)):
-                arguments = bind(look, {placeholder.name: row["upstream_id"]}, self._deliveries.expected(row))
+                arguments = look_arguments(look, row["upstream_id"], self._deliveries.expected(row))
                 return await run(instance.connector, look, arguments.keywords)  # type: ignore[no-any-return]
         except NotFound:
-            if made.declaration.absent == "void":
-                return Progress(id=row["upstream_id"], status="NotFound", final=True, void=True)
-            return None
+            return absent(made, row["upstream_id"])
         except (RelaisError, TimeoutError) as error:
             detail = getattr(error, "detail", "")
             log.warning("look_failed", delivery=row["delivery"], error=type(error).__name__, detail=detail)

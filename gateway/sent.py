@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sdk.errors import Text
-from sdk.invoke import Arguments, bind, with_body, without_body
+from sdk.invoke import Arguments, bind, subject_values, with_body, without_body
 from sdk.spec import Endpoint
 
 from .bodies import decode_body
@@ -96,26 +96,10 @@ def delivery_key(headers: Mapping[str, str], endpoint: Endpoint, body: Any, fing
 
 def subject_of(where: str, endpoint: Endpoint, arguments: Arguments) -> str:
     """The digest of what the effect is about, by the endpoint's `subject`; empty where nothing says it."""
-    values = _named(endpoint, endpoint.declaration.subject, arguments)
-    if all(value in (None, "") for value in values.values()):
-        return ""
-    return subject_digest(where, values)
+    values = subject_values(endpoint, arguments)
+    return subject_digest(where, values) if values else ""
 
 
 def subject_digest(where: str, values: Mapping[str, Any]) -> str:
     """The same for the endpoints of an instance that name their subject by the same words."""
     return hashlib.sha256(json.dumps([where, dict(values)], sort_keys=True, default=str).encode()).hexdigest()
-
-
-def expected_of(endpoint: Endpoint, look: Endpoint, arguments: Arguments) -> list[tuple[str, str]]:
-    """The query of the looks at what is created: parameters of `look` that bear the name of a value of the request."""
-    names = [parameter.name for parameter in look.parameters if parameter.place == "query"]
-    values = _named(endpoint, names, arguments)
-    return [(name, str(value)) for name, value in values.items() if value not in (None, "")]
-
-
-def _named(endpoint: Endpoint, names: Iterable[str], arguments: Arguments) -> dict[str, Any]:
-    """Parameters, else fields of the body, by name; None for those there are not."""
-    given = {parameter.name: arguments.keywords.get(parameter.argument) for parameter in endpoint.parameters}
-    body = arguments.keywords.get(endpoint.body_argument or "")
-    return {name: given[name] if name in given else getattr(body, name, None) for name in names}

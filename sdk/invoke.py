@@ -14,7 +14,7 @@ import pydantic
 from . import matching
 from .errors import InvalidInput, Text, UpstreamInvalid, english
 from .messages import Received
-from .model import faults, invalid_input
+from .model import Progress, faults, invalid_input
 from .pace import Pace
 from .spec import Connector, Endpoint, Result
 
@@ -81,6 +81,44 @@ def with_received(endpoint: Endpoint, arguments: Arguments, received: Received) 
     if endpoint.received is None:
         return arguments
     return Arguments(arguments.keywords | {endpoint.received: received}, arguments.q, arguments.only)
+
+
+def subject_values(endpoint: Endpoint, arguments: Arguments) -> dict[str, Any]:
+    """What the effect is about, by the endpoint's `subject`; empty where nothing says it."""
+    values = _named(endpoint, endpoint.declaration.subject, arguments)
+    return values if any(value not in (None, "") for value in values.values()) else {}
+
+
+def expected_of(endpoint: Endpoint, look: Endpoint, arguments: Arguments) -> list[tuple[str, str]]:
+    """The query of the looks at what is created: parameters of `look` that bear the name of a value of the request."""
+    names = [parameter.name for parameter in look.parameters if parameter.place == "query"]
+    values = _named(endpoint, names, arguments)
+    return [(name, str(value)) for name, value in values.items() if value not in (None, "")]
+
+
+def _named(endpoint: Endpoint, names: Iterable[str], arguments: Arguments) -> dict[str, Any]:
+    """Parameters, else fields of the body, by name; None for those there are not."""
+    given = {parameter.name: arguments.keywords.get(parameter.argument) for parameter in endpoint.parameters}
+    body = arguments.keywords.get(endpoint.body_argument or "")
+    return {name: given[name] if name in given else getattr(body, name, None) for name in names}
+
+
+def look_of(endpoint: Endpoint, endpoints: Iterable[Endpoint]) -> Endpoint:
+    """The endpoint by which what `endpoint` creates is followed."""
+    return next(other for other in endpoints if other.attribute == endpoint.declaration.follow)
+
+
+def look_arguments(look: Endpoint, number: str, expected: Iterable[tuple[str, str]]) -> Arguments:
+    """What a look at the publisher's `number` asks."""
+    placeholder = next(parameter for parameter in look.parameters if parameter.place == "path")
+    return bind(look, {placeholder.name: number}, expected)
+
+
+def absent(endpoint: Endpoint, number: str) -> Progress | None:
+    """What it means that the publisher does not know what `endpoint` created: None when nothing yet."""
+    if endpoint.declaration.absent == "void":
+        return Progress(id=number, status="NotFound", final=True, void=True)
+    return None
 
 
 async def run(connector: Connector[Any], endpoint: Endpoint, keywords: Mapping[str, Any]) -> Any:

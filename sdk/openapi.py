@@ -8,7 +8,16 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 
-from .errors import InvalidInput, Misconfigured, NotFound, RelaisError, Text, UpstreamInvalid, UpstreamUnavailable
+from .errors import (
+    InvalidInput,
+    Misconfigured,
+    NotFound,
+    RelaisError,
+    Text,
+    UpstreamInvalid,
+    UpstreamUnavailable,
+    english,
+)
 from .spec import Connector, Endpoint, ErrorCode
 
 _TEMPLATE = "#/components/schemas/{model}"
@@ -174,7 +183,7 @@ def _operation(
         "parameters": list(_parameters(endpoint, arguments)),
         "responses": _responses(endpoint, result, definitions),
     }
-    parts = (endpoint.description, _lasting_text(endpoint), _errors_text(endpoint), endpoint.english)
+    parts = (endpoint.description, str(lasting(endpoint)), _errors_text(endpoint), endpoint.english)
     if text := "\n\n".join(part for part in parts if part):
         operation["description"] = text
     if body is not None:
@@ -187,9 +196,24 @@ def _operation(
         operation["parameters"].append(_KEY)
         if told := endpoint.declaration.told_apart_by:
             operation["x-publik-unique"] = list(told)
+    if endpoint.declaration.deferred or endpoint.declaration.follow:
+        operation["parameters"].append(_CALLBACK_URL)
+        operation["callbacks"] = {"suite": {"{$request.query.callback-url}": {"post": _told(endpoint, result)}}}
     if endpoint.kind == "callback":
         operation["security"] = []
     return operation
+
+
+def _told(endpoint: Endpoint, result: JsonSchemaValue) -> dict[str, Any]:
+    """What the caller is told later: the end of a deferred request, each change of what is followed."""
+    data = [result] if endpoint.declaration.deferred else []
+    data += [{"type": "object", "description": "L'avancement"}] if endpoint.declaration.follow else []
+    schema = {**_MESSAGE, "properties": {**_MESSAGE["properties"], "data": {"anyOf": [*data, {"type": "null"}]}}}
+    return {
+        "summary": "Ce que l'appelant apprend ensuite",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {"200": {"description": "Reçu, avec `err` à 0 ; sinon le message est renvoyé plus tard"}},
+    }
 
 
 def _parameters(endpoint: Endpoint, arguments: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
@@ -267,19 +291,35 @@ def _errors_text(endpoint: Endpoint) -> str:
     return "\n".join(f"- `{e.code}` ({e.error.__name__}) : {e.meaning}" for e in codes)
 
 
-def _lasting_text(endpoint: Endpoint) -> str:
-    """What goes on after the answer, in words."""
+def lasting(endpoint: Endpoint) -> Text:
+    """What goes on after the answer, in words; empty where nothing does."""
     declaration, said = endpoint.declaration, []
     if declaration.deferred:
         said.append(
-            "Différé : la réponse est un ticket, rendu aussitôt. La passerelle transmet la demande d'elle-même ; la "
-            "réponse finale se lit à l'adresse `status_url`, et l'appelant en est prévenu s'il le demande."
+            Text(
+                "Différé : la réponse est un ticket, rendu aussitôt ; la passerelle transmet la demande d'elle-même. "
+                "La réponse finale se lit à l'adresse `status_url`, et l'appelant en est prévenu si son compte le "
+                "prévoit.",
+                en="Deferred: the answer is a ticket, given at once; the gateway passes the request on by itself. The "
+                "final answer is read at `status_url`, and the caller is told where its account provides for it.",
+            )
         )
     if declaration.subject:
-        said.append(f"Une seule demande à la fois pour les mêmes {', '.join(f'`{n}`' for n in declaration.subject)}.")
+        names = ", ".join(f"`{name}`" for name in declaration.subject)
+        said.append(
+            Text(
+                f"Une seule demande à la fois pour les mêmes {names}.",
+                en=f"One request at a time for the same {names}.",
+            )
+        )
     if declaration.follow:
-        said.append("Suivi : chaque changement d'état est constaté par la passerelle, qui en prévient l'appelant.")
-    return " ".join(said)
+        said.append(
+            Text(
+                "Suivi : la passerelle constate chaque changement d'état, et en prévient l'appelant.",
+                en="Followed: the gateway sees each change of status, and tells the caller.",
+            )
+        )
+    return Text(" ".join(said), en=" ".join(english(one) for one in said))
 
 
 _TEXT = {"type": "string"}
@@ -289,6 +329,28 @@ _KEY = {
     "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     "description": "Clé de cette demande : la même clé rend la même réponse, sans rien créer deux fois",
+}
+_CALLBACK_URL = {
+    "name": "callback-url",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string", "format": "uri"},
+    "description": "Où prévenir l'appelant, sur le site déclaré pour son compte ; son formulaire, à défaut",
+}
+_MESSAGE: dict[str, Any] = {
+    "type": "object",
+    "required": ["id", "delivery", "endpoint", "at", "state", "status", "final", "data", "err_class", "err_desc"],
+    "properties": {
+        "id": {"type": "string", "description": "Le même quand le message est répété"},
+        "delivery": {"type": "string", "description": "Identifiant de la livraison"},
+        "endpoint": {"type": "string"},
+        "at": {"type": "string", "format": "date-time"},
+        "state": {"enum": ["DONE", "REFUSED", "NOT_SENT", "PARKED", "DUPLICATED"]},
+        "status": {"type": ["string", "null"], "description": "L'état chez l'éditeur, de ce qui est suivi"},
+        "final": {"type": "boolean", "description": "Plus rien ne sera dit de cette livraison"},
+        "err_class": {"type": ["string", "null"]},
+        "err_desc": {"type": ["string", "null"]},
+    },
 }
 _TICKET: dict[str, Any] = {
     "type": "object",

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from pydantic_core import to_json
 
 from .errors import english
-from .openapi import document
+from .openapi import document, lasting
 from .spec import Connector, Endpoint, ErrorCode
 
 _environment = jinja2.Environment(
@@ -76,6 +76,8 @@ def _endpoint(endpoint: Endpoint, described: Mapping[str, Any], where: str, orig
     summary, description = endpoint.summary, endpoint.description
     if not fr and endpoint.english:
         summary, description = _first_sentence(endpoint.english)
+    after = lasting(endpoint)
+    description = "\n\n".join(part for part in (description, str(after) if fr else english(after)) if part)
     return {
         "method": endpoint.method,
         "path": f"/{where}/{endpoint.path}",

@@ -68,7 +68,8 @@ class Sample:
         call = self.call
         moment: dict[str, Any] = {"now": lambda: datetime.fromisoformat(call["now"])} if "now" in call else {}
         played = instance(connector, call["settings"], upstream, **moment)
-        found = await played.call(call["method"], call["path"], query=call.get("query"), body=call.get("body"))
+        asked = await played.call(call["method"], call["path"], query=call.get("query"), body=call.get("body"))
+        found = await played.carry_out(asked)
         body = {name: value for name, value in found.body.items() if name != "request_id"}
         assert body == self.expected, f"{self.name}: another answer: {body}"
         assert not exchanges, f"{self.name}: {len(exchanges)} request(s) not sent"
@@ -98,7 +99,7 @@ async def record(
     an instance on the real publisher: `async with sdk.testing.connected(Connector, settings) as played`.
     """
     before = len(played.exchanges)
-    found = await played.call(method, path, query=query, body=body)
+    found = await played.carry_out(await played.call(method, path, query=query, body=body))
     changes = list(_changes(played.connector.settings, settings))
     exchanges = [_moved(each, changes) for each in played.exchanges[before:]]
     call = {"method": method, "path": path, "settings": dict(settings)}

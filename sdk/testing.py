@@ -7,6 +7,12 @@
         trees = instance(Trees, {"url": "https://trees.example.org"}, upstream)
         assert (await trees.get("species", q="chêne")).data == []
 
+What goes on after the answer is played too, step by step:
+
+    ticket = await till.post("orders", {…})           # @create(deferred=True): nothing was sent yet
+    receipt = await till.carry_out(ticket)            # what the gateway does next
+    progress = await till.look(receipt)               # @create(follow=…): one look at what was created
+
 With a simulator, a real local server plays the publisher: `async with simulated(Trees, TreesSimulator()) as trees: …`.
 """
 
@@ -14,9 +20,10 @@ from __future__ import annotations
 
 import json as jsonlib
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
@@ -25,12 +32,25 @@ import pydantic
 from multidict import CIMultiDict
 
 from . import envelope
-from .call import new_call, serving
+from .call import Made, new_call, serving
 from .egress import Egress, hosts_of
 from .errors import RelaisError
 from .files import File
 from .http import Http, HttpOptions, open_http
-from .invoke import Arguments, bind, narrowed, run, with_body, with_received, without_body
+from .invoke import (
+    Arguments,
+    absent,
+    bind,
+    expected_of,
+    look_arguments,
+    look_of,
+    narrowed,
+    run,
+    subject_values,
+    with_body,
+    with_received,
+    without_body,
+)
 from .messages import Policy, Received, Request, Response, Send
 from .simulator import Simulator
 from .spec import Connector, Endpoint
@@ -91,6 +111,8 @@ class Instance(Generic[C]):
         self.connector = connector
         self.exchanges = [] if exchanges is None else exchanges
         self.triggered: list[str] = []
+        self._deferred: dict[str, tuple[Endpoint, Arguments]] = {}
+        self._made: dict[str, _Followed] = {}
 
     async def get(self, path: str, /, **query: Any) -> Answer:
         """A read; query values are given as keywords (`id="12"`), a list for a repeated one."""
@@ -119,26 +141,67 @@ class Instance(Generic[C]):
             for name, value in (query or {}).items()
             for item in (value if isinstance(value, list | tuple) else [value])
         ]
+        request_id = new_call().request_id
+        try:
+            arguments = self._arguments(endpoint, values, pairs, None if isinstance(body, bytes) else body)
+        except RelaisError as error:
+            return _refused(endpoint, error, request_id)
+        raw = body if isinstance(body, bytes) else b"" if body is None else jsonlib.dumps(body).encode()
+        came = Received(method, CIMultiDict(headers or {}), urlencode(pairs), raw)
+        arguments = with_received(endpoint, arguments, came)
+        if endpoint.declaration.deferred:
+            self._deferred[request_id] = (endpoint, arguments)
+            ticket = {"id": request_id, "status_url": f"/deliveries/{request_id}", "state": "RECEIVED"}
+            return Answer(200, {"err": 0, "data": ticket})
+        return await self._answer(endpoint, arguments)
+
+    async def carry_out(self, answer: Answer) -> Answer:
+        """The final answer: that of a deferred request, carried out now as the gateway does; any other is final."""
+        data = answer.body.get("data") if isinstance(answer.body, dict) else None
+        deferred = self._deferred.get(data["id"]) if isinstance(data, dict) and "status_url" in data else None
+        return answer if deferred is None else await self._answer(*deferred)
+
+    async def look(self, receipt: Answer) -> Answer:
+        """One look at what the answered request created, as its `follow` declares: the `Progress`, or the error for
+        which the gateway would look again later.
+        """
+        number = receipt.data["id"]
+        made = self._made[number]
+        look = look_of(made.endpoint, self.connector.endpoints)
+        answer = await self._answer(look, look_arguments(look, number, made.expected))
+        if answer.err_class == "NotFound" and (progress := absent(made.endpoint, number)) is not None:
+            answer = Answer(200, {"err": 0, "data": progress.model_dump(mode="json")})
+        if not answer.err_class:
+            made.progress = answer.data
+        return answer
+
+    async def _answer(self, endpoint: Endpoint, arguments: Arguments) -> Answer:
+        subject = subject_values(endpoint, arguments)
         call = new_call(repeatable=endpoint.kind == "read")
+        if subject:
+            call.earlier = tuple(number for number, made in self._made.items() if made.counts_for(subject))
+        call.made = self._made_for
         with serving(call):
             try:
-                arguments = self._arguments(endpoint, values, pairs, None if isinstance(body, bytes) else body)
-                raw = body if isinstance(body, bytes) else b"" if body is None else jsonlib.dumps(body).encode()
-                came = Received(method, CIMultiDict(headers or {}), urlencode(pairs), raw)
-                arguments = with_received(endpoint, arguments, came)
                 value = await run(self.connector, endpoint, arguments.keywords)
             except RelaisError as error:
-                is_file = endpoint.result.contract == "file" and error.file_status is not None
-                status = error.file_status if is_file and error.file_status else error.http_status
-                return Answer(status, jsonlib.loads(envelope.failure(error, request_id=call.request_id)))
+                return _refused(endpoint, error, call.request_id)
         if endpoint.declaration.looks is not None:
-            self.triggered += [value] if isinstance(value, str) else value or []
-            value = None
+            self.triggered += value
+            return Answer(200, {"err": 0, "data": None})
+        number = getattr(value, "id", None)
+        if endpoint.kind == "create" and number is not None and (subject or endpoint.declaration.follow):
+            follow = endpoint.declaration.follow is not None
+            expected = expected_of(endpoint, look_of(endpoint, self.connector.endpoints), arguments) if follow else []
+            self._made[str(number)] = _Followed(endpoint, subject, expected, time.time())
         value, _ = narrowed(endpoint, value, arguments)
         if isinstance(value, File):
             return Answer(200, None, value)
         text = envelope.success(endpoint.result.adapter.dump_json(value), endpoint.result.contract)
         return Answer(200, jsonlib.loads(text))
+
+    async def _made_for(self, subject: Mapping[str, object]) -> tuple[Made, ...]:
+        return tuple(made.shown(number) for number, made in self._made.items() if made.subject == dict(subject))
 
     def _arguments(
         self, endpoint: Endpoint, values: Mapping[str, str], query: list[tuple[str, str]], body: Any
@@ -157,6 +220,35 @@ class Instance(Generic[C]):
                 return endpoint, values
         listed = ", ".join(f"{e.method} {e.path}" for e in self.connector.endpoints)
         raise AssertionError(f"no endpoint {method} {path}; there are: {listed}")
+
+
+def _refused(endpoint: Endpoint, error: RelaisError, request_id: str) -> Answer:
+    is_file = endpoint.result.contract == "file" and error.file_status is not None
+    status = error.file_status if is_file and error.file_status else error.http_status
+    return Answer(status, jsonlib.loads(envelope.failure(error, request_id=request_id)))
+
+
+@dataclass
+class _Followed:
+    """What a request created, as the gateway would remember it."""
+
+    endpoint: Endpoint
+    subject: Mapping[str, Any]
+    expected: Sequence[tuple[str, str]]
+    created: float
+    progress: Mapping[str, Any] = field(default_factory=dict)
+
+    def counts_for(self, subject: Mapping[str, Any]) -> bool:
+        """Whether a new request of this subject is told of it."""
+        void = bool(self.progress.get("final") and self.progress.get("void"))
+        return self.subject == subject and not void
+
+    def shown(self, number: str) -> Made:
+        """For `current_call().made`."""
+        said = self.progress
+        final, void = bool(said.get("final")), bool(said.get("void"))
+        status = str(said.get("status", ""))
+        return Made(number, status, final, void, self.created, self.created, dict(self.expected))
 
 
 def instance(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tomllib
 from ipaddress import ip_network
 from pathlib import Path
@@ -424,3 +425,39 @@ def test_any_valid_toml_has_lines_for_its_keys(text: str) -> None:
     assert all(1 <= line <= text.count("\n") + 1 for line in lines.values())
     for path in keys_of(document):
         assert not path or line_of(lines, path) is not None
+
+
+# --- callbacks --------------------------------------------------------------------------------------------------------
+
+CALLBACK = """
+[clients.wcs]
+api_key = "0123456789abcdef"
+rights = ["*/*/*"]
+
+[clients.wcs.callback]
+url = "https://demarches.example.org"
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('trigger = "suivi"\nhook = "suivi"\nbasic = { username = "a", password = "b" }', "il faut trigger ou hook"),
+        ('basic = { username = "a", password = "b" }', "il faut trigger ou hook"),
+        ('trigger = "suivi"', "il faut signature ou basic"),
+        ('trigger = "../x"\nbasic = { username = "a", password = "b" }', "clients.wcs.callback.trigger"),
+        ('triger = "suivi"', "vouliez-vous écrire « trigger »"),
+    ],
+)
+def test_a_wrong_callback_is_told_by_its_line(tmp_path: Path, lines: str, said: str) -> None:
+    (tmp_path / "relais.toml").write_text(CALLBACK + lines)
+    with pytest.raises(BadSettings, match=re.escape(said)):
+        load(tmp_path / "relais.toml")
+
+
+def test_a_callback_has_its_own_way_out(tmp_path: Path) -> None:
+    lines = 'hook = "suivi"\nsignature = { orig = "relais.example.org", key = { env = "KEY" } }\nhttp = { timeout = 5 }'
+    (tmp_path / "relais.toml").write_text(CALLBACK + lines)
+    found = load(tmp_path / "relais.toml", {"KEY": "s3cr3t"}).clients["wcs"].callback
+    assert found is not None
+    assert (found.hook, found.http.timeout, found.hours) == ("suivi", 5.0, 72.0)

@@ -252,3 +252,41 @@ class Words(Connector[Settings]):
 
 def test_a_repeated_parameter_is_pasted_repeated() -> None:
     assert "/words/test/words?word=lac&amp;word=parc" in page.instance(Words, "words/test")
+
+
+def test_what_goes_on_after_the_answer_is_published() -> None:
+    class Till(Connector[Settings]):
+        """Caisse."""
+
+        name, title = "till", "Caisse"
+
+        @create("orders", delivery="idempotent", deferred=True, follow="order", subject=("day",))
+        async def place(self, demand: Demand) -> Receipt:
+            """Commander."""
+            raise NotImplementedError
+
+        @get("orders/{number}")
+        async def order(self, number: str) -> Progress:
+            """Une commande."""
+            raise NotImplementedError
+
+        @callback("bell", looks="place")
+        async def bell(self, number: str = "") -> str | None:
+            """On sonne."""
+            raise NotImplementedError
+
+    document = openapi.document(Till, "demo")
+    OpenAPIV31SpecValidator(document).validate()
+    operation = document["paths"]["/till/demo/orders"]["post"]
+    favourable = operation["responses"]["200"]["content"]["application/json"]
+    assert favourable["schema"]["properties"]["data"]["required"] == ["id", "status_url", "state"]
+    assert favourable["example"]["data"]["state"] == "RECEIVED"
+    assert {"Idempotency-Key", "callback-url"} <= {parameter["name"] for parameter in operation["parameters"]}
+    assert "Différé" in operation["description"]
+    assert "`day`" in operation["description"]
+    told = operation["callbacks"]["suite"]["{$request.query.callback-url}"]["post"]["requestBody"]
+    message = told["content"]["application/json"]["schema"]["properties"]
+    assert message["data"]["anyOf"][0] == {"$ref": "#/components/schemas/Receipt"}
+    bell = document["paths"]["/till/demo/bell"]["post"]["responses"]["200"]["content"]["application/json"]
+    assert bell["schema"]["properties"]["data"] == {"type": "null"}
+    assert "Différé" in page.instance(Till, "till/demo")

@@ -24,7 +24,7 @@ from gateway.store.tables import deliveries, followed
 from sdk import Misconfigured, Secret
 from sdk.call import Call, new_call, serving
 from sdk.simulator import Clock
-from sdk.testing import Instance, Request, Response, answer, connected, instance
+from sdk.testing import Answer, Instance, Request, Response, answer, connected, instance
 from sdk.transfer.inbox import SftpInbox
 from tests.gateway.conftest import KEY, Gateway, running
 from tests.wcs import Forms
@@ -32,6 +32,11 @@ from tests.wcs import Forms
 NOON = datetime(2025, 3, 15, 12, 0, tzinfo=UTC)
 PDF = b"%PDF-1.4\n"
 WSDL = Path(__file__).resolve().parents[2] / "connectors" / "cartads" / "assumed-portail.wsdl"
+
+
+async def filed(cartads: Instance[Cartads], sent: Any) -> Answer:
+    """The final answer to a deposit, which is deferred."""
+    return await cartads.carry_out(await cartads.post("deposits", sent))
 
 
 def file(name: str, content: bytes = PDF) -> dict[str, str]:
@@ -183,7 +188,7 @@ async def test_the_form_is_told_of_the_deposit_then_of_the_number_of_the_file(
 
 async def test_the_archive_holds_the_cerfa_and_every_piece_under_plain_names(simulator: CartadsSimulator) -> None:
     async with on(simulator) as cartads:
-        answer = (await cartads.post("deposits", deposit())).data
+        answer = (await filed(cartads, deposit())).data
     told = simulator.executed("NotifierDepotDossier")[0]
     assert told.fields["names"] == ["CERFA.pdf", "PCMI1-01-plan-ete.pdf", "PCMI1-02-plan.pdf"]
     assert told.fields["filename"] == f"{answer['id']}.zip"
@@ -200,7 +205,7 @@ async def test_the_archive_is_never_whole_in_memory_nor_on_disk(simulator: Carta
         assert archive.testzip() is None
         assert archive.read("b.bin") == content
     async with on(simulator) as cartads:
-        await cartads.post("deposits", deposit())
+        await filed(cartads, deposit())
         assert list(cartads.connector.http.folder.rglob("*")) == []
 
 
@@ -208,7 +213,7 @@ async def test_the_archive_is_never_whole_in_memory_nor_on_disk(simulator: Carta
 async def test_pieces_expected_later_depend_on_the_moment(simulator: CartadsSimulator, kind: str, code: str) -> None:
     async with on(simulator) as cartads:
         assert [each["id"] for each in (await cartads.get(f"files/48213/pieces/{kind}")).data] == [code]
-        await cartads.post("files/48213/deposits", LATER | {"kind": kind})
+        await cartads.carry_out(await cartads.post("files/48213/deposits", LATER | {"kind": kind}))
     filename = simulator.executed("NotifierDepotPieces")[0].fields["filename"]
     assert simulator.portal.deposits[filename].fields["nature"] == kind
 
@@ -319,7 +324,7 @@ async def test_a_deposit_told_again_replaces_its_archive(simulator: CartadsSimul
 async def test_a_spoilt_notification_is_never_sent_twice(simulator: CartadsSimulator, fault: str) -> None:
     async with on(simulator, timeout=0.3) as cartads:
         simulator.faults.next(fault)
-        found = await cartads.post("deposits", deposit())
+        found = await filed(cartads, deposit())
     assert found.err_class in ("UpstreamUnavailable", "UpstreamInvalid", "Misconfigured")
     assert effects(simulator).count("NotifierDepotDossier") <= 1
 
@@ -342,14 +347,14 @@ async def test_a_wrong_deposit_is_refused_before_anything_leaves(
     simulator: CartadsSimulator, changes: dict[str, Any]
 ) -> None:
     async with on(simulator) as cartads:
-        assert (await cartads.post("deposits", deposit(**changes))).err_class == "InvalidInput"
+        assert (await filed(cartads, deposit(**changes))).err_class == "InvalidInput"
     assert inbox(simulator).connections == 0
 
 
 async def test_a_drop_server_with_another_key_gets_nothing_and_nobody_is_told(simulator: CartadsSimulator) -> None:
     other = SftpInbox(Path())
     async with on(simulator, {"sftp": inbox(simulator).account(host_key=other.host_key)}) as cartads:
-        found = await cartads.post("deposits", deposit())
+        found = await filed(cartads, deposit())
         assert (found.err_class, found.body["err_code"]) == ("Misconfigured", "host-key")
         with pytest.raises(Misconfigured):
             await cartads.connector.check()
@@ -359,7 +364,7 @@ async def test_a_drop_server_with_another_key_gets_nothing_and_nobody_is_told(si
 async def test_a_connection_cut_during_the_drop_notifies_nobody(simulator: CartadsSimulator) -> None:
     inbox(simulator).cut_after = 10
     async with on(simulator) as cartads:
-        assert (await cartads.post("deposits", deposit())).err_class == "UpstreamUnavailable"
+        assert (await filed(cartads, deposit())).err_class == "UpstreamUnavailable"
     assert effects(simulator) == []
 
 
@@ -467,7 +472,7 @@ async def test_an_operation_the_wsdl_lacks_says_so_before_anything_is_dropped(
     own = tmp_path / "own.wsdl"
     own.write_text(WSDL.read_text("utf-8").replace("NotifierDepotPieces", "AutreChose"), "utf-8")
     async with on(simulator, {"services": [{"url": simulator.url + PORTAL_SERVICE, "wsdl": str(own)}]}) as cartads:
-        found = await cartads.post("files/48213/deposits", LATER)
+        found = await cartads.carry_out(await cartads.post("files/48213/deposits", LATER))
     assert (found.err_class, found.body["err_code"]) == ("Misconfigured", "field-map")
     assert inbox(simulator).connections == 0
 
@@ -479,11 +484,11 @@ async def test_what_the_customers_call_has_no_place_for_is_refused_not_dropped(
     notify = {"arguments": {"jeton": "{token}", "nomFichier": "{filename}"}}
     async with on(simulator, {"operations": {"notify": notify}}) as cartads:
         only = {"email": "", "information": {}} | {name: deposit()[name]}
-        found = await cartads.post("deposits", deposit(**only))
+        found = await filed(cartads, deposit(**only))
         assert (found.err_class, found.body["err_code"]) == ("Misconfigured", "no-place")
         assert name in found.body["err_desc"]
         assert inbox(simulator).connections == 0
-        assert (await cartads.post("deposits", deposit(email="", information={}))).data["id"]
+        assert (await filed(cartads, deposit(email="", information={}))).data["id"]
 
 
 # --- the token --------------------------------------------------------------------------------------------------------
@@ -514,5 +519,5 @@ def test_a_key_of_another_size_is_refused_without_being_shown() -> None:
 async def test_the_simulator_refuses_a_notification_without_its_archive(simulator: CartadsSimulator) -> None:
     async with on(simulator) as cartads:
         inbox(simulator).arrived = lambda name: (inbox(simulator).folder / name).unlink()
-        assert (await cartads.post("deposits", deposit())).err_class == "UpstreamInvalid"
+        assert (await filed(cartads, deposit())).err_class == "UpstreamInvalid"
     assert simulator.portal.deposits == {}

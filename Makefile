@@ -40,6 +40,7 @@ torture: $(VENV)/dev  ## never lost, never twice: the long runs, about half an h
 	RELAIS_MODEL_SEQUENCES=5000 $(BIN)/pytest -q --timeout 0 tests/gateway/test_delivery_model.py
 	$(BIN)/python -m tests.torture.kill_loop --keys 2000 --kills 40 --naive || true
 	$(BIN)/python -m tests.torture.kill_loop
+	$(BIN)/python -m tests.torture.nodes
 
 docs: $(VENV)/dev  ## write the generated reference again
 	$(BIN)/python docs/generate.py

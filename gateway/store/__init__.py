@@ -231,6 +231,7 @@ def postgresql_engine(url: str) -> Engine:
         driver_url(url),
         pool_size=WRITERS,
         connect_args={"connect_timeout": int(PATIENCE), "tcp_user_timeout": int(1000 * PATIENCE)},
+        execution_options={"preserve_rowcount": True},  # of an INSERT too: whether the row was there already
         hide_parameters=True,
     )
 

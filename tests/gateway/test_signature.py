@@ -135,8 +135,12 @@ def opened(folder: Path) -> Store:
     return Store.open(f"sqlite:///{folder / 'relais.db'}")
 
 
-async def test_a_nonce_is_spent_once_over_two_stores_on_the_same_file(tmp_path: Path) -> None:
-    stores = [opened(tmp_path), opened(tmp_path)]
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+async def test_a_nonce_is_spent_once_over_two_processes(
+    tmp_path: Path, database: str, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue("postgres") if database == "postgresql" else f"sqlite:///{tmp_path / 'relais.db'}"
+    stores = [Store.open(url), Store.open(url)]
     one, two = map(Nonces, stores)
     assert await one.spend("wcs", "n", NOW)
     assert not await one.spend("wcs", "n", NOW)

@@ -82,11 +82,17 @@ async def spawn(
 
 
 async def serve(
-    config: Path, held: socket.socket, *, stdout: Any = None, before: Sequence[str] = ()
+    config: Path,
+    held: socket.socket,
+    *,
+    stdout: Any = None,
+    before: Sequence[str] = (),
+    workers: int = 1,
+    connector: str = "tests.torture.records:Records",
 ) -> asyncio.subprocess.Process:
     """`relais serve`, one process, on the socket `held`; started by the command `before` where there is one."""
-    command = [sys.executable, "-m", "gateway", "serve", "-c", str(config), "--workers", "1"]
-    command += ["--connector", "tests.torture.records:Records"]
+    command = [sys.executable, "-m", "gateway", "serve", "-c", str(config), "--workers", str(workers)]
+    command += ["--connector", connector]
     activated = ["-c", ACTIVATE, str(held.fileno()), *command]
     if before:
         under = "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"

@@ -44,6 +44,7 @@ class Ledger:
         self.met: Counter[str] = Counter()
         self.history: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
         self.lag = 0.0
+        self.ticks = 0
         self._share = share
         self._random = random.Random(seed)
         self._longest = longest
@@ -106,7 +107,13 @@ class Ledger:
 
     async def ledger(self, request: web.Request) -> web.StreamResponse:
         twice = {name: self.history[name] for name, numbers in self.executed.items() if len(numbers) > 1}
-        return web.json_response({"executed": self.executed, "met": self.met, "twice": twice, "lag": self.lag})
+        return web.json_response(
+            {"executed": self.executed, "met": self.met, "twice": twice, "lag": self.lag, "ticks": self.ticks}
+        )
+
+    async def tick(self, request: web.Request) -> web.StreamResponse:
+        self.ticks += 1
+        return web.json_response({})
 
     async def measure(self) -> None:
         """The longest time this process was not served: its promise of LONGEST holds no better than that."""
@@ -128,6 +135,7 @@ async def main(share: float, seed: int, longest: float) -> None:
     ledger = Ledger(share, seed, longest)
     application = web.Application()
     application.router.add_route("*", "/records", ledger.records)
+    application.router.add_post("/ticks", ledger.tick)
     application.router.add_get("/ledger", ledger.ledger)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()

@@ -140,6 +140,7 @@ class Deliveries:
 
         erased, forgotten = await self.store.run(work)
         if erased or forgotten:
+            await self.store.wipe()
             log.info("purged", erased=erased, forgotten=forgotten)
 
     async def settled(self) -> None:

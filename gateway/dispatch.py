@@ -18,7 +18,7 @@ from sdk.call import Call, new_call, within
 from sdk.errors import Overloaded, RelaisError, Text
 from sdk.files import File, disposition
 from sdk.invoke import Arguments, narrowed, run, to_json, with_received
-from sdk.messages import Received
+from sdk.messages import Received, shown_path
 from sdk.spec import Endpoint
 
 from . import pages
@@ -310,8 +310,8 @@ class Dispatch:
             "request_id": call.request_id,
             "client": trace.client,
             "method": request.method,
-            "instance": trace.instance,
-            "endpoint": trace.endpoint,
+            "instance": trace.instance if trace.known else shown_path(trace.instance),
+            "endpoint": trace.endpoint if trace.known else shown_path(trace.endpoint),
             "status": response.status,
             "ms": round(seconds * 1000, 1),
             "upstream_ms": round(call.upstream_seconds * 1000, 1),
@@ -362,7 +362,7 @@ def _peer(request: web.BaseRequest) -> str:
 
 def unknown_instance(segments: Sequence[str]) -> UnknownEndpoint:
     """Told only to a caller that has the right to such an address."""
-    where = "/".join(segments[:2])
+    where = shown_path("/".join(segments[:2]))
     return UnknownEndpoint(
         Text(f"Il n'y a pas d'instance « {where} » ici.", en=f'There is no instance "{where}" here.')
     )

@@ -37,12 +37,20 @@ def _masked(value: Any) -> Any:
             return value
 
 
+def _untold(exception: dict[str, Any]) -> dict[str, Any]:
+    """An exception's class and where it was raised: its text may hold anything that was received."""
+    told = {"exc_type": exception["exc_type"], "is_cause": exception["is_cause"], "frames": exception["frames"]}
+    inner = [_untold(one) for group in exception["exceptions"] for one in group]
+    return {**told, "exceptions": inner} if inner else told
+
+
 def _rendered(_: Any, method: str, event: MutableMapping[str, Any]) -> str:
     """The one structlog step: level, instant, exception, masking by type whatever the key, JSON."""
     event["level"] = method
     event["at"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     if "exc_info" in event:
         _with_exception(_, method, event)
+        event["exception"] = [_untold(one) for one in event["exception"]]
     for key, value in event.items():
         if not isinstance(value, _PLAIN):
             event[key] = _masked(value)

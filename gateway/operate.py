@@ -41,6 +41,7 @@ def on_store(settings: GatewaySettings, work: Callable[[Any], T]) -> T:
         try:
             return await store.run(work)
         finally:
+            await store.wipe()  # a command may have erased
             await store.close()
 
     return asyncio.run(once())

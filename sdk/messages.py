@@ -231,6 +231,14 @@ def word(value: Any) -> str:
     return text
 
 
+_PLAIN = re.compile(r"[A-Za-z_.~-]{1,60}\d{0,4}|v\d+(\.\d+)*|")
+
+
+def shown_path(path: str) -> str:
+    """A path as a log may hold it: what is not a plain word in it may be somebody's number, and is hidden."""
+    return "/".join(part if _PLAIN.fullmatch(part) else "…" for part in path.split("/"))
+
+
 def broken_text() -> InvalidInput:
     """The error for half a character (a lone surrogate)."""
     return InvalidInput(

@@ -20,7 +20,7 @@ from tenacity import AsyncRetrying, RetryCallState
 
 from .call import current_call
 from .errors import Misconfigured, Overloaded, RelaisError, Text, UpstreamInvalid, UpstreamUnavailable
-from .messages import Exchange, Request, Response, Send, exchange, is_repeatable, retry_after
+from .messages import Exchange, Request, Response, Send, exchange, is_repeatable, retry_after, shown_path
 
 Clock = Callable[[], float]
 Sleep = Callable[[float], Awaitable[None]]
@@ -42,7 +42,8 @@ def _busy(response: Response) -> bool:
 
 
 class Log:
-    """One event `upstream` per request: where, how long, how it ended. Never a header, a body, nor a query.
+    """One event `upstream` per request: where, how long, how it ended. Never a header, a body, a query, nor a number
+    that stands in the path.
 
     Debug when it went well, info otherwise. Also counts the exchanges of the current call.
     """
@@ -83,7 +84,7 @@ class Log:
                         "upstream",
                         method=request.method,
                         host=parts.hostname,
-                        path=parts.path,
+                        path=shown_path(parts.path),
                         status=status,
                         bytes=size or current.received,
                         duration_ms=round(spent * 1000, 1),

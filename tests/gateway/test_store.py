@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from secrets import token_bytes
 from typing import Any
 
 import psycopg
@@ -12,7 +13,8 @@ import pytest
 from sqlalchemy import Connection, text
 
 from gateway import store as under_test
-from gateway.store import Store, StoreUnavailable
+from gateway.store import Store, StoreUnavailable, records
+from gateway.store.records import New, Retention
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -108,4 +110,29 @@ async def test_a_process_stopped_in_the_middle_of_a_transaction_gives_its_rows_b
                 pass
         connection.invalidate()
     frozen.dispose()
+    await store.close()
+
+
+async def test_what_was_erased_is_gone_from_every_file_of_sqlite(tmp_path: Path) -> None:
+    def content(folder: Path) -> bytes:
+        return b"".join(file.read_bytes() for file in folder.iterdir())
+
+    store = Store.open(f"sqlite:///{tmp_path / 'relais.db'}")
+    marks = [token_bytes(size) for size in (40, 3_000, 20_000)]  # within a page, beyond one, over many
+
+    def kept(number: int, mark: bytes) -> New:
+        return New(f"id{number}", f"k:{number}", "c", "i/x", "P", "idempotent", "r", "f", 1.0, "q", lambda _: mark)
+
+    for number, mark in enumerate(marks):
+        await store.run(lambda c, n=number, m=mark: records.begin(c, kept(n, m), "n", 0.0, 10.0))
+        ended = {"state": "DONE", "answer": mark[::-1], "next_at": None}
+        await store.run(lambda c, n=number, e=ended: records.finish(c, f"id{n}", 1, "n", 0.0, e))
+    whole = content(tmp_path)
+    assert all(mark[:16] in whole for mark in marks)
+    assert await store.run(lambda c: records.purge(c, 8.0, Retention(7.0, 30.0, 400.0))) == (3, 0)
+    await store.wipe()
+    left = content(tmp_path)
+    for mark in marks:
+        pieces = [mark[at : at + 16] for at in range(0, len(mark) - 16, 16)]
+        assert not [piece for piece in pieces if piece in left or piece[::-1] in left]
     await store.close()

@@ -68,7 +68,7 @@ def configure(
 
 
 async def spawn(
-    *arguments: str, held: socket.socket | None = None, stdout: Any = asyncio.subprocess.PIPE
+    *arguments: str, held: socket.socket | None = None, stdout: Any = asyncio.subprocess.PIPE, stderr: Any = None
 ) -> asyncio.subprocess.Process:
     """`python …`; `held` stays open in it under the same number."""
     return await asyncio.create_subprocess_exec(
@@ -77,6 +77,7 @@ async def spawn(
         cwd=ROOT,
         pass_fds=[held.fileno()] if held is not None else [],
         stdout=stdout,
+        stderr=stderr,
         env={**os.environ, "RELAIS_LANG": "en"},
     )
 

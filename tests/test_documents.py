@@ -169,7 +169,7 @@ def test_the_package_of_the_guide_is_found_by_entry_point(town: Path, tmp_path: 
     (tmp_path / "relais-data").mkdir(exist_ok=True)
 
 
-@pytest.mark.parametrize("name", ["streets", "schools", "trees", "reports", "permits", "events"])
+@pytest.mark.parametrize("name", ["streets", "schools", "trees", "reports", "permits", "events", "certificates"])
 def test_every_connector_of_the_guide_is_usable_and_documented(town: Path, name: str) -> None:
     target = f"mytown.{name}:{name.capitalize()}"
     described = _run("-m", "gateway", "openapi", name, "--connector", target, folder=town, path=(town,))

@@ -1,10 +1,11 @@
-"""The connector of the comparison: one typed read over REST, written as any author would write it."""
+"""The connector of the comparison: a typed read over REST and one over SOAP, written as any author would write them."""
 
 from __future__ import annotations
 
 from datetime import date, datetime
+from pathlib import Path
 
-from sdk import Connector, Field, Http, HttpUrl, Model, Rest, get, read
+from sdk import Connector, Field, Http, HttpUrl, Model, Rest, Soap, get, read
 
 
 class Settings(Model):
@@ -40,6 +41,36 @@ class Record(Model):
     comment: str
 
 
+class Address(Model):
+    street: str
+    zip: str
+    city: str
+
+
+class Contact(Model):
+    kind: str
+    value: str
+
+
+class Found(Model):
+    number: int
+    id: int
+    reference: str
+    name: str
+    created: datetime
+    due: date | None
+    amount: float
+    ratio: float | None
+    paid: bool
+    status: str
+    closed: date | None
+    attempts: int | None
+    address: Address | None
+    contact: list[Contact]
+    tag: list[str]
+    comment: str | None
+
+
 class Bench(Connector[Settings]):
     """Reads one record of a slow publisher."""
 
@@ -48,8 +79,14 @@ class Bench(Connector[Settings]):
     def __init__(self, settings: Settings, http: Http) -> None:
         super().__init__(settings, http)
         self.publisher = Rest(http, settings.url)
+        self.service = Soap(http, wsdl=Path(__file__).with_name("records.wsdl"), address=settings.url)
 
     @get
     async def record(self) -> Record:
         """The record, 100 ms later."""
         return read(Record, await self.publisher.get("/record"))
+
+    @get
+    async def search(self, most: int = 1) -> list[Found]:
+        """The records, 100 ms later."""
+        return [read(Found, record) for record in await self.service.call("search", status="open", most=most)]

@@ -1,6 +1,6 @@
 """Calls per second and CPU per call of the gateway, beside a bare proxy and Django doing the same translation.
 
-`python -m benchmarks.gateway` runs everything in about four minutes; see README.md for the method.
+`python -m benchmarks.gateway` runs everything in about ten minutes, `--quick` in two; see README.md for the method.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import psutil  # type: ignore[import-untyped]
 
-from benchmarks import bare_proxy, report, upstream
+from benchmarks import bare_proxy, parts, report, upstream
 from benchmarks.load import GRACE, Figures
 from benchmarks.processes import ROOT, cpu_of, first_answer, free_port, memory_of, on_cores, raise_open_files, running
 from benchmarks.report import Run
 
-PATH = "/bench/local/record"
+PATHS = {"rest": "/bench/local/record", "soap": "/bench/local/search?most=1"}
 API_KEY = "a-key-for-the-benchmark"
 DJANGO_WORKERS, DJANGO_THREADS = 2, 4
 DJANGO_RATE = DJANGO_WORKERS * DJANGO_THREADS / upstream.DELAY  # calls per second its threads allow
@@ -41,9 +43,11 @@ class Case:
 
     name: str
     label: str
+    translation: Literal["rest", "soap"]
     processes: int
     command: Command | None  # None: the callers ask the upstream itself
-    bare: str = ""  # the case its ratios are taken to
+    bare: str = ""  # the cases its ratios are taken to
+    peer: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     rounds: int | None = None  # None: as many as asked for
     rate: float | None = None  # calls per second it cannot exceed, where that is few
@@ -95,8 +99,12 @@ def bare(processes: int) -> Command:
     return command
 
 
-def django(port: int, upstream_port: int, folder: Path) -> Sequence[str]:
-    """Django under gunicorn's threads."""
+def django(zeep: str) -> Command:
+    """Django under gunicorn's threads; `zeep` is `cached` or `fresh`: how long it keeps its SOAP client."""
+    return partial(_django, zeep)
+
+
+def _django(zeep: str, port: int, upstream_port: int, folder: Path) -> Sequence[str]:
     options = {
         "--bind": f"127.0.0.1:{port}",
         "--workers": DJANGO_WORKERS,
@@ -106,28 +114,39 @@ def django(port: int, upstream_port: int, folder: Path) -> Sequence[str]:
         "--keep-alive": 120,
         "--graceful-timeout": 1,
         "--log-level": "warning",
-        "--env": f"UPSTREAM=http://127.0.0.1:{upstream_port}/record",
     }
     words = [str(word) for option in options.items() for word in option]
+    words += ["--env", f"UPSTREAM=http://127.0.0.1:{upstream_port}/record", "--env", f"ZEEP={zeep}"]
     return [sys.executable, "-m", "gunicorn", *words, "--no-control-socket", "benchmarks.django_peer:application"]
 
 
+THREADS = f"gunicorn {DJANGO_WORKERS} × {DJANGO_THREADS} threads"
+KEY = {"X-API-Key": API_KEY}
 CASES = [
-    Case("relais-1", "**Relais**, 1 process", 1, relais(1), "bare-1", {"X-API-Key": API_KEY}),
-    Case("bare-1", "bare aiohttp proxy, 1 process", 1, bare(1), "bare-1"),
-    Case("relais-2", "**Relais**, 2 processes", 2, relais(2), "bare-2", {"X-API-Key": API_KEY}),
-    Case("bare-2", "bare aiohttp proxy, 2 processes", 2, bare(2), "bare-2"),
+    Case("relais-1", "**Relais**, 1 process", "rest", 1, relais(1), "bare-1", "django", KEY),
+    Case("bare-1", "bare aiohttp proxy, 1 process", "rest", 1, bare(1), "bare-1", "django"),
+    Case("relais-2", "**Relais**, 2 processes", "rest", 2, relais(2), "bare-2", "django", KEY),
+    Case("bare-2", "bare aiohttp proxy, 2 processes", "rest", 2, bare(2), "bare-2", "django"),
+    Case("django", f"Django, {THREADS}, requests", "rest", 2, django("cached"), "bare-2", "django", rate=DJANGO_RATE),
+    Case("upstream", "the upstream itself", "rest", 1, None, rounds=1),
+    Case("soap-1", "**Relais**, 1 process", "soap", 1, relais(1), "soap-bare-1", "zeep", KEY),
+    Case("soap-bare-1", "bare aiohttp proxy, 1 process", "soap", 1, bare(1), "soap-bare-1", "zeep"),
+    Case("soap-2", "**Relais**, 2 processes", "soap", 2, relais(2), "soap-bare-2", "zeep", KEY),
+    Case("soap-bare-2", "bare aiohttp proxy, 2 processes", "soap", 2, bare(2), "soap-bare-2", "zeep"),
+    Case("zeep", f"Django, {THREADS}, zeep kept", "soap", 2, django("cached"), "soap-bare-2", "zeep", rate=DJANGO_RATE),
     Case(
-        "django",
-        f"Django, gunicorn {DJANGO_WORKERS} × {DJANGO_THREADS} threads, requests",
-        DJANGO_WORKERS,
-        django,
-        "bare-2",
+        "zeep-fresh",
+        f"Django, {THREADS}, zeep built per call",
+        "soap",
+        2,
+        django("fresh"),
+        "soap-bare-2",
+        "zeep",
         rate=DJANGO_RATE,
     ),
-    Case("upstream", "the upstream itself", 1, None, rounds=1),
 ]
-LABELS = {case.name: case.label for case in CASES}
+QUICK = ["relais-1", "bare-1", "relais-2", "bare-2", "soap-1", "soap-bare-1", "zeep"]
+LABELS = {case.name: f"{case.label} ({case.translation})" for case in CASES}
 
 
 def length(case: Case, callers: int, seconds: float) -> float:
@@ -162,10 +181,17 @@ def measure(case: Case, callers: int, seconds: float) -> Run:
             port = free_port()
             log = folder / "server.log"
             with running(case.command(port, upstream_port, folder), log, own) as server:
-                answer = first_answer(port, PATH, case.headers, server, log, 30)
-                if answer != {"err": 0, "data": record}:
+                answer = first_answer(port, PATHS[case.translation], case.headers, server, log, 30)
+                if not is_same(case, answer, record):
                     sys.exit(f"{case.label} does not do the same translation, it answers {json.dumps(answer)[:500]}")
                 return _watch(case, callers, seconds, port, server, publisher, others)
+
+
+def is_same(case: Case, answer: Any, record: Any) -> bool:
+    """Whether the answer is the translation every server must give: the upstream's record, in the envelope."""
+    if case.translation == "soap":
+        record = [{**upstream.FOUND, "attempts": answer["data"][0]["attempts"]}]
+    return bool(answer == {"err": 0, "data": record})
 
 
 def _watch(
@@ -178,7 +204,7 @@ def _watch(
     own_cores: Sequence[int],
 ) -> Run:
     """Runs the callers and reads the clocks of everybody when they begin and when they end."""
-    words = [sys.executable, "-m", "benchmarks.load", "--port", str(port), "--path", PATH]
+    words = [sys.executable, "-m", "benchmarks.load", "--port", str(port), "--path", PATHS[case.translation]]
     words += ["--callers", str(callers), "--warm", str(WARMING), "--seconds", str(seconds)]
     for name, value in case.headers.items():
         words += ["--header", f"{name}: {value}"]
@@ -224,21 +250,33 @@ def _busy() -> float:
     return float(times.user + times.system + getattr(times, "nice", 0.0))
 
 
-def markdown(runs: Sequence[Run], seconds: float, rounds: int) -> str:
+def markdown(runs: Sequence[Run], cost: Sequence[parts.Row], seconds: float, rounds: int) -> str:
     """The whole report."""
     doubts = report.warnings(runs, LABELS)
-    parts = [
+
+    def table(translation: str) -> str:
+        chosen = {case.name: case for case in CASES if case.translation == translation}
+        return report.table([run for run in runs if run.case in chosen], chosen)
+
+    sections = [
         "# The gateway beside a bare proxy and Django",
-        "Every server fetches 1 KB of JSON from an upstream that answers after "
+        "Every server asks an upstream that answers 1 KB after "
         f'{upstream.DELAY * 1000:.0f} ms, decodes it, and answers it as `{{"err": 0, "data": …}}`.',
-        report.table(runs, LABELS, {case.name: case.bare for case in CASES if case.bare}, "django"),
-        "*÷ bare*: the figure divided by that of the bare proxy with as many processes; *÷ Django*: by that of Django. "
-        "For calls/s more is better, for CPU less. *Failed*: answers that were not a success; there must be none.",
+        "*÷ bare*: the figure divided by that of the bare proxy with as many processes; *÷ Django*: by that of Django "
+        "(over SOAP, of Django with a zeep client kept per thread). For calls/s more is better, for CPU less. "
+        "*Failed*: answers that were not a success; there must be none.",
+        "## REST: 1 KB of JSON",
+        table("rest"),
+        "## SOAP: 1 KB, document/literal, 15 elements",
+        table("soap"),
+        "## What a call is made of",
+        parts.table(cost),
+        "## How",
         f"**Machine.** {report.machine()}",
         f"**Method.** {_method(seconds, rounds)}",
         "**Doubts.** " + ("None noticed." if not doubts else "\n\n" + "\n".join(f"- {doubt}" for doubt in doubts)),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(sections) + "\n"
 
 
 def _method(seconds: float, rounds: int) -> str:
@@ -251,9 +289,11 @@ Rounds: {rounds}, interleaved; the table gives medians. CPU is user and system t
 the measure over the calls answered 2xx in it; memory counts shared pages once. A server of one process has a core
 apart from its callers and upstream, a server of two has two; where the machine has no core left they share all of them.
 Bare proxy: {bare_proxy.UPSTREAM_CONNECTIONS} upstream connections per process, no log. Django: no middleware, no
-database, one kept-alive `requests` session per thread, no access log. Relais: as installed, with rights, validation,
-deadline, limits, metrics and the log line of every call. *The upstream itself*: what callers and upstream can do with
-nothing between them."""
+database, one kept-alive `requests` session per thread, no access log; zeep reads its WSDL from a file. Relais: as
+installed, with rights, validation, deadline, limits, metrics and a log line per call. *The upstream itself*: what
+callers and upstream can do with nothing between them. *What a call is made of*: each part in a loop of its own, in one
+process without load, {parts.TURNS:,} turns a round; parts alone find their data in the processor's caches, a call under
+load does not."""
 
 
 def plan(names: Iterable[str], callers: Sequence[int], rounds: int) -> list[tuple[Case, int]]:
@@ -276,28 +316,31 @@ def main() -> None:
     parser.add_argument(
         "--case",
         nargs="+",
-        default=list(LABELS),
+        default=None,
         choices=list(LABELS),
         metavar="CASE",
         help=f"only these: {', '.join(LABELS)}",
     )
+    parser.add_argument("--quick", action="store_true", help="few cases, 200 callers, 3 s, one round")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the report there too")
     args = parser.parse_args()
+    if args.quick:
+        args.callers, args.seconds, args.rounds, args.case = [200], 3.0, 1, args.case or QUICK
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     raise_open_files(3 * max(args.callers) + 1000)
     runs: list[Run] = []
-    todo = plan(args.case, args.callers, args.rounds)
+    todo = plan(args.case or list(LABELS), args.callers, args.rounds)
     for number, (case, callers) in enumerate(todo, 1):
         run = measure(case, callers, args.seconds)
         runs.append(run)
         one = report.row([run])
         print(
-            f"{number:2}/{len(todo)}  {case.name:9} {callers:5,} callers  {one.rate:8,.0f} calls/s  "
+            f"{number:2}/{len(todo)}  {case.name:11} {callers:5,} callers  {one.rate:8,.0f} calls/s  "
             f"{one.cpu:6,.0f} µs/call  p50 {one.p50:6,.0f} ms  p99 {one.p99:6,.0f} ms  faults {one.faults}",
             file=sys.stderr,
             flush=True,
         )
-    text = markdown(runs, args.seconds, args.rounds)
+    text = markdown(runs, parts.measure(1 if args.quick else 5), args.seconds, args.rounds)
     print(text)
     if args.write:
         args.write.parent.mkdir(parents=True, exist_ok=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib import metadata
 from pathlib import Path
 from statistics import median
+from typing import Protocol
 
 import psutil  # type: ignore[import-untyped]
 
@@ -63,31 +64,41 @@ def row(runs: Sequence[Run]) -> Row:
     )
 
 
-def table(runs: Sequence[Run], labels: dict[str, str], bare: dict[str, str], peer: str) -> str:
-    """`bare` names the proxy each case is held against (the one with as many processes); `peer` is Django's case."""
+class Case(Protocol):
+    """What the table must know: the label, and the names of the proxy and of the Django a case is held against."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def bare(self) -> str: ...
+    @property
+    def peer(self) -> str: ...
+
+
+def table(runs: Sequence[Run], cases: Mapping[str, Case]) -> str:
+    """The medians, CPU per call first."""
     lines = [
-        "| Callers | Server | calls/s | ÷ bare | ÷ Django | CPU µs/call | ÷ bare | ÷ Django | p50 ms | p99 ms | MB "
+        "| Callers | Server | CPU µs/call | ÷ bare | ÷ Django | calls/s | ÷ bare | ÷ Django | p50 ms | p99 ms | MB "
         "| failed |",
         "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for callers in sorted({run.callers for run in runs}):
         rows = {
             case: row(found)
-            for case in labels
+            for case in cases
             if (found := [run for run in runs if run.case == case and run.callers == callers])
         }
         for case, one in rows.items():
-            floor = rows.get(bare.get(case, ""))
-            django = rows.get(peer) if case in bare else None
+            floor, django = rows.get(cases[case].bare), rows.get(cases[case].peer)
             cells = [
                 f"{callers:,}",
-                labels[case],
-                f"{one.rate:,.0f}",
-                _ratio(one.rate, floor.rate if floor else None),
-                _ratio(one.rate, django.rate if django else None),
+                cases[case].label,
                 f"{one.cpu:,.0f}",
                 _ratio(one.cpu, floor.cpu if floor else None),
                 _ratio(one.cpu, django.cpu if django else None),
+                f"{one.rate:,.0f}",
+                _ratio(one.rate, floor.rate if floor else None),
+                _ratio(one.rate, django.rate if django else None),
                 f"{one.p50:,.0f}",
                 f"{one.p99:,.0f}",
                 f"{one.memory:,.0f}",

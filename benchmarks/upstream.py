@@ -1,4 +1,7 @@
-"""The slow publisher: one JSON record of 1 KB, 100 ms after it is asked for.
+"""The slow publisher: one record of 1 KB, 100 ms after it is asked for, in JSON or over SOAP.
+
+`GET` anything answers the JSON record. `POST` is the operation `search` of `records.wsdl`: it answers the one record it
+holds, which counts how often it was read (`attempts`), so that no two answers are the same.
 
 A bare asyncio protocol, so that it costs as little as Python allows and is never what a comparison measures.
 `python -m benchmarks.upstream --port 8001`
@@ -44,9 +47,53 @@ RECORD["comment"] = "." * (SIZE - len(json.dumps(RECORD, ensure_ascii=False).enc
 BODY = json.dumps(RECORD, ensure_ascii=False).encode()
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
 
+FOUND: dict[str, Any] = {
+    "number": 4211,
+    "id": 42118,
+    "reference": "DEM-0042118",
+    "name": "Éléonore Lefèvre",
+    "created": "2026-03-02T09:41:27+01:00",
+    "due": "2026-04-15",
+    "amount": 128.5,
+    "ratio": 0.25,
+    "paid": False,
+    "status": "open",
+    "closed": None,
+    "attempts": 0,
+    "address": {"street": "12 bis rue de la République", "zip": "57000", "city": "Metz"},
+    "contact": [{"kind": "email", "value": "eleonore.lefevre@example.org"}, {"kind": "phone", "value": "0387000000"}],
+    "tag": ["voirie", "travaux", "centre-ville"],
+    "comment": "Pose d'un échafaudage",
+}
+"""What a caller of the SOAP translation is answered, `attempts` apart."""
+
+
+def _element(name: str, value: Any) -> str:
+    if isinstance(value, dict):
+        return f"<r:{name}>{''.join(_element(key, item) for key, item in value.items())}</r:{name}>"
+    if isinstance(value, list):
+        return "".join(_element(name, item) for item in value)
+    if value is None:
+        return f'<r:{name} xsi:nil="true"/>'
+    return f"<r:{name}>{str(value).lower() if isinstance(value, bool) else value}</r:{name}>"
+
+
+_MEMBERS = "".join(_element(n, "%07d" if n == "attempts" else v) for n, v in FOUND.items() if n != "number")
+ENVELOPE = (
+    '<?xml version="1.0" encoding="UTF-8"?><s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/" '
+    'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><s:Body><r:searchResponse xmlns:r="urn:example:records">'
+    f'<r:record number="{FOUND["number"]}">{_MEMBERS}</r:record></r:searchResponse></s:Body></s:Envelope>'
+).encode()
+SOAP_ANSWER = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/xml; charset=utf-8\r\nContent-Length: %d\r\n\r\n" % len(ENVELOPE % 0)
+    + ENVELOPE
+)
+
 
 class Upstream(asyncio.Protocol):
-    """One connection: an answer per request without a body, whatever the path."""
+    """One connection: an answer per request, by its method, whatever the path."""
+
+    reads = 0
 
     def __init__(self, loop: asyncio.AbstractEventLoop, delay: float) -> None:
         self._loop = loop
@@ -58,13 +105,27 @@ class Upstream(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        *requests, self._rest = (self._rest + data).split(b"\r\n\r\n")
-        for _ in requests:
-            self._loop.call_later(self._delay, self._answer)
+        self._rest += data
+        while (head := self._rest.find(b"\r\n\r\n")) >= 0:
+            end = head + 4 + _length(self._rest[:head].lower())
+            if len(self._rest) < end:
+                return
+            self._loop.call_later(self._delay, self._answer, self._rest.startswith(b"POST"))
+            self._rest = self._rest[end:]
 
-    def _answer(self) -> None:
-        if not self._transport.is_closing():
+    def _answer(self, over_soap: bool) -> None:
+        if self._transport.is_closing():
+            return
+        if over_soap:
+            Upstream.reads += 1
+            self._transport.write(SOAP_ANSWER % Upstream.reads)
+        else:
             self._transport.write(ANSWER)
+
+
+def _length(head: bytes) -> int:
+    _, found, rest = head.partition(b"\r\ncontent-length:")
+    return int(rest.partition(b"\r\n")[0]) if found else 0
 
 
 async def serve(port: int, delay: float) -> None:

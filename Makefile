@@ -45,7 +45,7 @@ torture: $(VENV)/dev  ## never lost, never twice: the long runs, about half an h
 docs: $(VENV)/dev  ## write the generated reference again
 	$(BIN)/python docs/generate.py
 
-bench: $(VENV)/dev requirements-bench.lock  ## the comparison of benchmarks/, about four minutes
+bench: $(VENV)/dev requirements-bench.lock  ## the comparison of benchmarks/, about ten minutes
 	$(INSTALL) --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m benchmarks.gateway
 

@@ -83,7 +83,6 @@ class Dispatch:
         self._deadline = deadline
         self._max_in_flight = max_in_flight
         self._max_body = max_body
-        self._in_flight = 0
         self.draining = False
 
     # --- steps 1 to 3: the request, and the last resort ---------------------------------------------------------------
@@ -91,8 +90,7 @@ class Dispatch:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         call = new_call(self._deadline)
         trace = _Trace(call.clock())
-        self._in_flight += 1
-        self._metrics.in_flight(self._in_flight)
+        self._metrics.in_flight += 1
         try:
             response = await self._answer(request, call, trace)
         except RelaisError as error:
@@ -101,8 +99,7 @@ class Dispatch:
             log.error("internal", request_id=call.request_id, instance=trace.instance, exc_info=error)
             response = self._refuse(request, Internal(), call, trace)
         finally:
-            self._in_flight -= 1
-            self._metrics.in_flight(self._in_flight)
+            self._metrics.in_flight -= 1
         response.headers["X-Request-Id"] = call.request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
@@ -141,7 +138,7 @@ class Dispatch:
         trace.endpoint, trace.known = match.endpoint.path, True
         call.repeatable = match.endpoint.kind == "read"
         call.made = partial(self._deliveries.made, instance.where)
-        if self._in_flight > self._max_in_flight:
+        if self._metrics.in_flight > self._max_in_flight:
             raise Overloaded(
                 Text("La passerelle est saturée ; rien n'a été transmis.", en="Overloaded; nothing was sent."),
                 retry_after=2.0,

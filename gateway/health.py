@@ -173,6 +173,7 @@ class Watch:
 
     async def _keep_measuring(self) -> None:
         while True:
+            self._metrics.serving()
             for where, instance in self._instances.items():
                 self._metrics.upstream(where, instance.http.state())
             await self._sleep(MEASURED_EVERY)

@@ -31,6 +31,8 @@ class Metrics:
         self._upstream = prometheus.Histogram(
             "relais_upstream_seconds", "Time spent at the publisher", ["connector"], buckets=_BUCKETS, registry=registry
         )
+        self.in_flight = 0
+        """Calls being served now."""
         self._in_flight = prometheus.Gauge(
             "relais_calls_in_flight", "Calls being served", multiprocess_mode="livesum", registry=registry
         )
@@ -94,9 +96,9 @@ class Metrics:
         if upstream_seconds:
             found[2].observe(upstream_seconds)
 
-    def in_flight(self, count: int) -> None:
-        """How many calls are being served now."""
-        self._in_flight.set(count)
+    def serving(self) -> None:
+        """Shows how many calls are being served: now and then, since a call is too short to tell each time."""
+        self._in_flight.set(self.in_flight)
 
     def available(self, instance: str, is_available: bool) -> None:
         """What the last check of `connector/instance` found."""

@@ -7,12 +7,12 @@ uses what is left of it.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from random import getrandbits  # a request id names a call and guards nothing; each process seeds its own
 from types import TracebackType
 from typing import Any
 
@@ -83,7 +83,7 @@ def new_call(
     budget: float = DEFAULT_BUDGET, *, repeatable: bool = True, clock: Callable[[], float] = time.monotonic
 ) -> Call:
     """A call that starts now and must be answered within `budget` seconds."""
-    return Call(request_id=os.urandom(16).hex(), deadline=clock() + budget, repeatable=repeatable, clock=clock)
+    return Call(request_id=f"{getrandbits(128):032x}", deadline=clock() + budget, repeatable=repeatable, clock=clock)
 
 
 def current_call() -> Call:

@@ -290,20 +290,28 @@ class Limit:
     async def _turn(self) -> None:
         if len(self._waiting) >= self._queue:
             raise _overloaded("queue full")
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
         self._waiting.append(turn)
+        patience = loop.call_later(min(self._wait, current_call().remaining()), self._give_up, turn)
         try:
-            async with asyncio.timeout(min(self._wait, current_call().remaining())):
-                await turn
-        except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self._release()  # the turn had just been given
-            else:
+            await turn
+        except TimeoutError:
+            raise _overloaded("waited too long in the queue") from None
+        except BaseException:
+            if turn.cancelled() or not turn.done():
                 with suppress(ValueError):
                     self._waiting.remove(turn)
-            if isinstance(error, TimeoutError):
-                raise _overloaded("waited too long in the queue") from None
+            elif turn.exception() is None:
+                self._release()  # the turn had just been given
             raise
+        finally:
+            patience.cancel()
+
+    def _give_up(self, turn: asyncio.Future[None]) -> None:
+        if not turn.done():
+            self._waiting.remove(turn)
+            turn.set_exception(TimeoutError())
 
     def _release(self) -> None:
         self.in_flight -= 1

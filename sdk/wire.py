@@ -13,7 +13,6 @@ import re
 import ssl
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import aiohttp
@@ -45,7 +44,6 @@ _LONGEST_FIELD = 16 * 1024
 _BEFORE = (
     0.02  # seconds before the deadline: silence is noticed here, and told to the policies, before the call is ended
 )
-_HELD = nullcontext()
 
 
 class Wire:
@@ -135,42 +133,51 @@ class Wire:
                 attempt.call.guard()
             attempt.call.effects += 1
         attempt.attempts += 1
+        if attempt.call.held_by is not None and attempt.call.held_by is asyncio.current_task():
+            return await self._exchange(request, url, headers, attempt, remaining)
+        try:
+            async with asyncio.timeout(remaining):
+                return await self._exchange(request, url, headers, attempt, remaining)
+        except TimeoutError as error:
+            raise _explain(error, attempt, url, answered=False) from error
+
+    async def _exchange(
+        self, request: Request, url: URL, headers: CIMultiDict[str], attempt: Exchange, remaining: float
+    ) -> Response:
+        """One request and its answer. Silence is bounded here; the whole of it by whoever holds the deadline."""
         connection: aiohttp.connector.Connection | None = None
         answer: aiohttp.ClientResponse | None = None
         try:
-            # Where the gateway's own timer ends this very task at the deadline, a second one would only cost.
-            held = attempt.call.held_by is not None and attempt.call.held_by is asyncio.current_task()
-            async with _HELD if held else asyncio.timeout(remaining):
-                leaving = aiohttp.ClientRequest(
-                    request.method,
-                    url,
-                    data=_payload(request.body),
-                    headers=headers,
-                    loop=asyncio.get_running_loop(),
-                    ssl=await self._tls_context() if url.scheme == "https" else True,
-                    proxy=self._proxy,
-                    proxy_headers=_ALWAYS if self._proxy else None,
-                )
-                patience_to_connect = aiohttp.ClientTimeout(connect=min(self._connect_timeout, remaining))
-                connection = await self._connections(attempt.repeatable).connect(leaving, [], patience_to_connect)
-                assert connection.protocol is not None
-                connection.protocol.set_response_params(
-                    skip_payload=request.method == "HEAD",
-                    read_until_eof=True,
-                    auto_decompress=False,
-                    read_timeout=min(request.timeout or self._timeout, remaining - min(_BEFORE, remaining / 2)),
-                    max_field_size=_LONGEST_FIELD,
-                )
-                attempt.sent = True
-                if not attempt.repeatable:
-                    attempt.call.effect_sent = True
-                sent = await leaving.send(connection)
-                try:
-                    answer = await sent.start(connection)
-                    body = await _read(answer, request.max_bytes, attempt)
-                finally:
-                    if not sent.closed:  # as it is once its end was read
-                        sent.close()
+            leaving = aiohttp.ClientRequest(
+                request.method,
+                url,
+                data=_payload(request.body),
+                headers=headers,
+                loop=asyncio.get_running_loop(),
+                ssl=await self._tls_context() if url.scheme == "https" else True,
+                proxy=self._proxy,
+                proxy_headers=_ALWAYS if self._proxy else None,
+            )
+            patience_to_connect = aiohttp.ClientTimeout(connect=min(self._connect_timeout, remaining))
+            connection = await self._connections(attempt.repeatable).connect(leaving, [], patience_to_connect)
+            assert connection.protocol is not None
+            connection.protocol.set_response_params(
+                skip_payload=request.method == "HEAD",
+                read_until_eof=True,
+                auto_decompress=False,
+                read_timeout=min(request.timeout or self._timeout, remaining - min(_BEFORE, remaining / 2)),
+                max_field_size=_LONGEST_FIELD,
+            )
+            attempt.sent = True
+            if not attempt.repeatable:
+                attempt.call.effect_sent = True
+            sent = await leaving.send(connection)
+            try:
+                answer = await sent.start(connection)
+                body = await _read(answer, request.max_bytes, attempt)
+            finally:
+                if not sent.closed:  # as it is once its end was read
+                    sent.close()
             return Response(answer.status, answer.headers, body, str(url))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _explain(error, attempt, url, answered=answer is not None) from error

@@ -32,7 +32,7 @@ from .demo import demo as run_demo
 from .demo import run_simulator
 from .health import WHO_ACTS, Availability, probe
 from .registry import AnyConnector, Instance, Registry, installed
-from .settings import GatewaySettings, load
+from .settings import GatewaySettings, host_port, load
 
 
 def _chosen_language() -> str:
@@ -140,8 +140,21 @@ def serve(
         typer.Option(min=1, help=say("Processus ; par défaut un par cœur.", "Processes; one per core by default.")),
     ] = None,
     connector: ConnectorOption = None,
+    admin_listen: Annotated[
+        str | None,
+        typer.Option(
+            parser=host_port,
+            metavar="HOST:PORT",
+            help=say(
+                "Adresse des mesures, au lieu de celle du fichier.", "Address of the metrics, instead of the file's."
+            ),
+        ),
+    ] = None,
 ) -> None:
     settings = load(config)
+    if admin_listen is not None:
+        gateway = settings.gateway.model_copy(update={"admin_listen": admin_listen})
+        settings = settings.model_copy(update={"gateway": gateway})
     count = workers or settings.gateway.workers or os.cpu_count() or 1
     raise typer.Exit(app.serve(settings, _usable(connector, settings), workers=count))
 

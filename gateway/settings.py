@@ -85,7 +85,8 @@ def _size(value: Any) -> Any:
 Size = Annotated[int, BeforeValidator(_size)]
 
 
-def _host_port(value: str) -> str:
+def host_port(value: str) -> str:
+    """An address to listen on, `host:port`. Raises `ValueError`."""
     host, _, port = value.rpartition(":")
     if not host or not port.isascii() or not port.isdecimal() or not 0 <= int(port[:6]) <= 65535:
         raise ValueError(
@@ -97,7 +98,7 @@ def _host_port(value: str) -> str:
     return value
 
 
-HostPort = Annotated[str, pydantic.AfterValidator(_host_port)]
+HostPort = Annotated[str, pydantic.AfterValidator(host_port)]
 
 
 def _filled(least: int) -> pydantic.AfterValidator:

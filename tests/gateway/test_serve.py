@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,10 +90,11 @@ class Served:
 
 
 @asynccontextmanager
-async def served(config: Path, workers: int = 2, held: socket.socket | None = None) -> AsyncIterator[Served]:
-    process = await relais(
-        "serve", "-c", str(config), "--workers", str(workers), "--connector", "tests.gateway.garden:Garden", held=held
-    )
+async def served(
+    config: Path, workers: int = 2, held: socket.socket | None = None, more: Sequence[str] = ()
+) -> AsyncIterator[Served]:
+    known = ("--connector", "tests.gateway.garden:Garden", *more)
+    process = await relais("serve", "-c", str(config), "--workers", str(workers), *known, held=held)
     running = Served(process)
     try:
         for _ in range(workers):
@@ -229,6 +230,25 @@ async def test_a_restart_under_load_fails_no_call(tmp_path: Path) -> None:
             await asyncio.gather(*callers)
     assert failed == []
     assert set(answered) == {200}
+
+
+async def test_two_services_share_a_file_and_a_socket_each_with_its_own_figures(
+    tmp_path: Path, session: aiohttp.ClientSession
+) -> None:
+    config = configured(tmp_path)
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as held, socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+        probe.close()
+        config.write_text(config.read_text().replace('admin_listen = "127.0.0.1:0"', f'admin_listen = "{address}"'))
+        async with (
+            served(config, 1, held) as first,
+            served(config, 1, held, ["--admin-listen", "127.0.0.1:0"]) as second,
+        ):
+            assert first.url == second.url
+            assert first.admin == f"http://{address}" != second.admin
+            for running in (first, second):
+                async with session.get(f"{running.admin}/metrics") as answer:
+                    assert answer.status == 200
 
 
 async def test_a_wrong_setting_stops_the_command_with_its_place(tmp_path: Path) -> None:

@@ -68,6 +68,10 @@ class SoapOptions(Model):
         default={}, description="Opérations et paramètres différents de ceux supposés"
     )
     date_format: str = Field(default="%d/%m/%Y", description="Forme de {wished_date}")
+    coordinates: Literal["wgs84", "lambert93"] = Field(
+        default="wgs84",
+        description="Ce que {longitude} et {latitude} deviennent : degrés, ou mètres en Lambert 93 (est, nord)",
+    )
     refusals: dict[str, str] = Field(
         default={},
         description="Erreurs SOAP (code ou nom) qui sont un refus, et la phrase montrée à l'usager",

@@ -27,6 +27,7 @@ from sdk import (
     basic,
     current_call,
 )
+from sdk.geography import lambert93
 
 from .generation import hit, not_offered, progress, settled, source, written
 from .models import Attached, Comment, RequestProgress, WorkRequest
@@ -275,6 +276,9 @@ class OverSoap:
 
     def _texts(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Every field as the text SOAP carries, and those composed of several."""
+        if self.settings.soap.coordinates == "lambert93" and "longitude" in values:
+            east, north = lambert93(values["longitude"], values["latitude"])
+            values = {**values, "longitude": east, "latitude": north}
         texts = {name: self._text(value) for name, value in values.items()}
 
         def joined(separator: str, *names: str) -> str:

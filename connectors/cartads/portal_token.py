@@ -7,29 +7,22 @@ import json
 import re
 from datetime import datetime
 
-from cryptography.hazmat.primitives import padding
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-
 from sdk import Misconfigured, Secret, Text
+from sdk.aes import decrypt_cbc, encrypt_cbc
 
 
 def portal_token(login: str, password: str, key: bytes, iv: bytes, now: datetime) -> str:
     """`{login, password, date}` with the date as `/Date(milliseconds)/`, AES-CBC, base64 without its padding."""
     milliseconds = int(now.timestamp() * 1000)
     content = {"login": login, "password": password, "date": f"/Date({milliseconds})/"}
-    padder = padding.PKCS7(128).padder()
-    padded = padder.update(json.dumps(content, ensure_ascii=False).encode()) + padder.finalize()
-    encryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).encryptor()
-    return base64.b64encode(encryptor.update(padded) + encryptor.finalize()).decode("ascii").rstrip("=")
+    encrypted = encrypt_cbc(json.dumps(content, ensure_ascii=False).encode(), key, iv)
+    return base64.b64encode(encrypted).decode("ascii").rstrip("=")
 
 
 def opened_token(token: str, key: bytes, iv: bytes) -> dict[str, str]:
     """What a token holds: the publisher's side, for the simulator. ValueError when it is not one."""
     encrypted = base64.b64decode(token + "=" * (-len(token) % 4), validate=True)
-    decryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).decryptor()
-    unpadder = padding.PKCS7(128).unpadder()
-    plain = unpadder.update(decryptor.update(encrypted) + decryptor.finalize()) + unpadder.finalize()
-    found: dict[str, str] = json.loads(plain)
+    found: dict[str, str] = json.loads(decrypt_cbc(encrypted, key, iv))
     return found
 
 

@@ -595,46 +595,24 @@ async def test_repetitions_of_the_sending_layer_are_paced_too() -> None:
 
 # --- before the simulator ---------------------------------------------------------------------------------------------
 
-FAULTS = {
-    "timeout": "UpstreamUnavailable",
-    "reset": "UpstreamUnavailable",
-    "close": "UpstreamUnavailable",
-    "execute-then-reset": "UpstreamUnavailable",
-    "slow": "",
-    "truncated": "UpstreamInvalid",
-    "bad-status-line": "UpstreamInvalid",
-    "html-200": "UpstreamInvalid",
-    "empty-200": "UpstreamInvalid",
-    "status-500": "UpstreamInvalid",
-    "redirect": "Misconfigured",
-    "status-401": "Misconfigured",
-    "retired": "Misconfigured",
-    "status-503": "UpstreamUnavailable",
-    "provider-error": "UpstreamUnavailable",
-    "maintenance": "UpstreamUnavailable",
-}
 
-
-@pytest.mark.parametrize("faults", [("timeout",), tuple(fault for fault in FAULTS if fault != "timeout")])
-async def test_every_endpoint_meets_every_fault(faults: tuple[str, ...]) -> None:
-    simulator = ApiParticulierSimulator(wait=_at_once)
-    simulator.per_second = simulator.per_minute = 100_000
-    settings = {"calls_per_second": 1000, "timeout": 0.05 if faults == ("timeout",) else 10.0}
-    calls = 0
-    wrong: list[tuple[str, str, str]] = []
-    async with simulated(ApiParticulier, simulator, settings, breaker=False, retries=0, limit=4) as particulier:
-        window = particulier.connector.http.folder / "pace-address"
+@pytest.mark.parametrize(
+    ("fault", "err_class"),
+    [
+        ("status-401", "Misconfigured"),
+        ("retired", "Misconfigured"),
+        ("provider-error", "UpstreamUnavailable"),
+        ("maintenance", "UpstreamUnavailable"),
+    ],
+)
+async def test_what_only_this_publisher_says_has_its_class_on_every_route(fault: str, err_class: str) -> None:
+    simulator = ApiParticulierSimulator(per_second=1000)
+    async with simulated(ApiParticulier, simulator, {"calls_per_second": 1000}, retries=0) as particulier:
         for route in ROUTES:
-            for fault in faults:
-                window.unlink(missing_ok=True)  # a thousand calls a minute, and no minute to wait
-                simulator.faults.next(fault, path=route.path)
-                call = CALLS[route.attribute]
-                found = await particulier.call("GET", call["path"], query=call["query"])
-                calls += 1
-                if found.err_class != FAULTS[fault]:
-                    wrong.append((route.endpoint, fault, found.err_class))
-    assert wrong == []
-    assert len(simulator.executed("call")) <= calls
+            simulator.faults.next(fault, path=route.path)
+            call = CALLS[route.attribute]
+            found = await particulier.call("GET", call["path"], query=call["query"])
+            assert (route.endpoint, found.err_class) == (route.endpoint, err_class)
 
 
 async def test_a_refusal_of_limits_is_heeded_then_forgotten() -> None:
@@ -836,3 +814,44 @@ async def test_the_whole_story_of_a_family(tmp_path: Path) -> None:
         terms = await ask("participation-familiale-eaje/v3/france-connect", access_token="fc-adele")
         assert terms["parametres_calcul_participation_familiale"]["nombre_enfants_a_charge"] == 2
         assert {scope["id"] for scope in await ask("scopes")} >= {"cnaf_enfants", "men_statut_scolarite"}
+
+
+async def test_a_scope_the_token_lacks_is_named_and_nobody_is_asked_for(tmp_path: Path) -> None:
+    async with ApiParticulierSimulator() as simulator:
+        settings = simulator.demo_settings() | {"token": "jeton-publik-famille"}
+        async with running(tmp_path / "data", ApiParticulier, settings=settings) as gateway:
+            status, _, found = await gateway.call("GET", "/api-particulier/test/statut-etudiant/v3/ine?ine=1234567890G")
+        assert (status, found["err_class"], found["err_code"]) == (500, "Misconfigured", "scope-missing")
+        assert "mesri_identite" in found["err_desc"]
+        assert simulator.executed("call") == []
+
+
+async def test_a_publisher_that_says_wait_is_left_alone_by_every_caller(tmp_path: Path) -> None:
+    async with (
+        ApiParticulierSimulator() as simulator,
+        running(tmp_path / "data", ApiParticulier, settings=simulator.demo_settings()) as gateway,
+    ):
+        url = f"/api-particulier/test/{QUOTIENT}"
+        await gateway.get("/api-particulier/test/scopes")
+        simulator.faults.next("status-429", path="/v3/")
+        first = await gateway.get(url, params={**ADELE, "annee": "2025", "mois": "1"})
+        assert first["err_class"] in ("UpstreamUnavailable", "Overloaded")
+        asked = [{**ADELE, "annee": "2025", "mois": str(month)} for month in range(2, 12)]
+        answers = await asyncio.gather(*(gateway.call("GET", url, params=each) for each in asked))
+        pupil = CALLS["scolarites_v5_identite"]
+        other = await gateway.call("GET", f"/api-particulier/test/{pupil['path']}", params=pupil["query"])
+        assert simulator.executed("call") == []
+    for status, headers, found in (*answers, other):
+        assert (status, found["err_class"]) == (503, "Overloaded")
+        assert 50 <= int(headers["Retry-After"]) <= 62
+
+
+async def test_equal_calls_of_several_callers_are_one_call_for_the_publisher(tmp_path: Path) -> None:
+    async with ApiParticulierSimulator() as simulator:
+        simulator.provider_seconds = 0.3
+        settings = simulator.demo_settings()
+        async with running(tmp_path / "data", ApiParticulier, settings=settings) as gateway:
+            url = "/api-particulier/test/quotient-familial/v3/france-connect?access_token=fc-adele"
+            answers = await asyncio.gather(*(gateway.get(url) for _ in range(5)))
+    assert {found["err"] for found in answers} == {0}
+    assert len(simulator.executed("call")) == 1

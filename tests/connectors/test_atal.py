@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 import pytest
 import structlog
@@ -265,66 +265,6 @@ async def test_what_the_types_do_not_allow_is_refused_before_atal(town: Town, fi
     assert town.simulator.ledger == []
 
 
-FAULTS: dict[str, tuple[str, ...]] = {
-    "timeout": ("UpstreamUnavailable",),
-    "reset": ("UpstreamUnavailable",),
-    "close": ("UpstreamUnavailable", "UpstreamInvalid"),
-    "truncated": ("UpstreamUnavailable", "UpstreamInvalid"),
-    "bad-status-line": ("UpstreamInvalid",),
-    "html-200": ("UpstreamInvalid",),
-    "empty-200": ("UpstreamInvalid",),
-    "redirect": ("Misconfigured",),
-    "status-401": ("Misconfigured",),
-    "status-500": ("UpstreamInvalid",),
-    "status-503": ("UpstreamUnavailable",),
-}
-"""What goes wrong, and who must act."""
-
-EFFECTS: tuple[tuple[str, str, Any], ...] = (
-    ("POST", "requests", REQUEST),
-    ("POST", "requests/REQUEST/comments", {"text": "Il grandit."}),
-    ("POST", "requests/REQUEST/attachments", {"file": PHOTO}),
-)
-READS = ("thematics", "equipment", "services", "third-parties", "requests/REQUEST", "search?q=nid")
-CALLS: dict[str, tuple[tuple[str, str, Any], ...]] = {
-    "soap": (*EFFECTS, *(("GET", path, None) for path in ("types", *READS))),
-    "v6": (
-        *EFFECTS,
-        ("POST", "loans/rooms", {"room": "52", **PERIOD}),
-        ("POST", "loans/rooms", {"room": "52", "only_if_free": False, **PERIOD}),
-        ("POST", "loans/material", {"item": "3258", **PERIOD}),
-        ("POST", "loans/rooms/2573/state", {"state": "accepted"}),
-        *(("GET", path, None) for path in (*READS, "rooms", "material", "loans/rooms/2573", "attachments/18249")),
-        *(("GET", f"{path}?{urlencode(PERIOD)}", None) for path in ("free-rooms", "free-material", "rooms/52/busy")),
-    ),
-}
-
-
-@pytest.mark.parametrize(
-    ("generation", "method", "path", "body"),
-    [(generation, *call) for generation in GENERATIONS for call in CALLS[generation]],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-async def test_whatever_goes_wrong_the_right_one_must_act_and_nothing_is_executed_twice(
-    generation: Literal["soap", "v6"], method: str, path: str, body: Any
-) -> None:
-    simulator = AtalSimulator(generation=generation)
-    async with simulated(Atal, simulator, {"timeout": 0.05}, breaker=False, retries=0) as atal:
-        request = (await atal.post("requests", REQUEST)).data["id"]
-        await atal.post(f"requests/{request}/attachments", {"file": PHOTO})
-        if generation == "v6":
-            await atal.post("loans/rooms", {"room": "50", **PERIOD})
-        place, _, query = path.replace("REQUEST", request).partition("?")
-        for kind, expected in FAULTS.items():
-            for fault in (kind, f"execute-then-{kind}"):
-                done = len(simulator.ledger)
-                simulator.faults.rate(1.0, fault)
-                spoilt = await atal.call(method, place, query=dict(parse_qsl(query)), body=body)
-                simulator.faults.clear()
-                assert (fault, spoilt.err_class) in [(fault, each) for each in expected]
-                assert len(simulator.ledger) <= done + 1
-
-
 @pytest.mark.parametrize("fault", ["reset", "close", "status-503", "timeout"])
 @pytest.mark.parametrize("generation", GENERATIONS)
 async def test_a_read_is_repeated_when_the_connection_is_lost(generation: Literal["soap", "v6"], fault: str) -> None:
@@ -422,6 +362,15 @@ async def test_parameters_go_in_the_order_of_the_wsdl_and_absent_ones_are_empty(
         "49.4431",
     ]
     assert b"<remoteAddress/>" in seen[0] or b"<remoteAddress></remoteAddress>" in seen[0]
+
+
+async def test_coordinates_may_go_in_metres_of_lambert_93() -> None:
+    town, sent = played({**SOAP, "soap": {"coordinates": "lambert93"}}, answer(503))
+    await town.post("requests", {"object": "Nid de poule", "longitude": 1.0993, "latitude": 49.4431})
+    assert b">562122.09<" in (sent[0].body or b"")
+    assert b">6928734.09<" in (sent[0].body or b"")
+    found = await town.post("requests", {"object": "Nid de poule", "longitude": 55.45, "latitude": -20.88})
+    assert (found.err_class, len(sent)) == ("InvalidInput", 1)
 
 
 async def test_without_coordinates_the_operation_without_them_is_called(old: Town) -> None:

@@ -39,32 +39,6 @@ FILE = {
     "Stade": "Dossier déposé",
     "DateDepot": "2025-03-03T00:00:00",
 }
-FAULTS = (
-    ("timeout", ("UpstreamUnavailable",)),
-    ("reset", ("UpstreamUnavailable",)),
-    ("close", ("UpstreamUnavailable", "UpstreamInvalid")),
-    ("truncated", ("UpstreamInvalid", "UpstreamUnavailable")),
-    ("bad-status-line", ("UpstreamInvalid",)),
-    ("html-200", ("UpstreamInvalid",)),
-    ("empty-200", ("UpstreamInvalid",)),
-    ("redirect", ("Misconfigured",)),
-    ("status-403", ("Misconfigured",)),
-    ("status-500", ("UpstreamInvalid",)),
-    ("status-503", ("UpstreamUnavailable",)),
-)
-READS = (
-    ("applications", SIG),
-    (f"applications/{NUMBER}", SIG),
-    (f"applications/{NUMBER}/progress", SIG),
-    ("search?q=AB 125", SIG),
-    ("board/communes", BOARD),
-    ("board/filings?commune=76540", BOARD),
-)
-
-
-def split(path: str) -> tuple[str, dict[str, str]]:
-    path, _, query = path.partition("?")
-    return path, dict([query.split("=")]) if query else {}
 
 
 def played(upstream: Any, **given: Any) -> Any:
@@ -379,19 +353,6 @@ async def test_check_tells_a_wrong_address(path: str) -> None:
         async with simulated_at(simulator, chosen) as cartads:
             with pytest.raises(Misconfigured):
                 await cartads.connector.check()
-
-
-@pytest.mark.parametrize(("fault", "classes"), FAULTS, ids=[fault for fault, _ in FAULTS])
-@pytest.mark.parametrize(("path", "door"), READS, ids=[path for path, _ in READS])
-async def test_every_fault_of_every_endpoint_has_its_class(
-    path: str, door: str, fault: str, classes: tuple[str, ...]
-) -> None:
-    simulator = CartadsSimulator()
-    async with simulated(Cartads, simulator, timeout=0.2, retries=0) as cartads:
-        simulator.faults.next(fault, times=4, path=door)
-        endpoint, query = split(path)
-        found = await cartads.get(endpoint, **query)
-    assert found.err_class in classes, found.body
 
 
 # --- through the gateway, and recorded --------------------------------------------------------------------------------

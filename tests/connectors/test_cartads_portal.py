@@ -379,30 +379,6 @@ async def test_a_refusal_named_in_the_settings_is_passed_on(simulator: CartadsSi
         assert (found.err_class, found.body["err_desc"]) == ("Rejected", "Le portail refuse.")
 
 
-@pytest.mark.parametrize("path", ["communes", "forms", "pieces", "files/1/steps", "deposits/relais-x"])
-@pytest.mark.parametrize(
-    ("fault", "classes"),
-    [
-        ("timeout", ("UpstreamUnavailable",)),
-        ("reset", ("UpstreamUnavailable",)),
-        ("truncated", ("UpstreamInvalid", "UpstreamUnavailable")),
-        ("html-200", ("UpstreamInvalid",)),
-        ("empty-200", ("UpstreamInvalid",)),
-        ("redirect", ("Misconfigured",)),
-        ("status-403", ("Misconfigured",)),
-        ("status-500", ("UpstreamInvalid",)),
-        ("status-503", ("UpstreamUnavailable",)),
-    ],
-)
-async def test_every_fault_of_a_read_has_its_class(
-    simulator: CartadsSimulator, path: str, fault: str, classes: tuple[str, ...]
-) -> None:
-    query = {"commune": "76540", "type": "PCMI", "object": "1"} if path in ("forms", "pieces") else {}
-    async with on(simulator, timeout=0.2, retries=0) as cartads:
-        simulator.faults.next(fault, path=PORTAL_SERVICE)
-        assert (await cartads.get(path, **query)).err_class in classes
-
-
 # --- another WSDL -----------------------------------------------------------------------------------------------------
 
 

@@ -61,8 +61,13 @@ class Town:
     """A connector in one mode, and the town's agents behind it."""
 
     def __init__(
-        self, played: Instance[Municipal], move: Callable[[str, str, str], Any], rows: Callable[[str], list[Any]]
+        self,
+        settings: dict[str, Any],
+        played: Instance[Municipal],
+        move: Callable[[str, str, str], Any],
+        rows: Callable[[str], list[Any]],
     ) -> None:
+        self.settings = settings
         self.played = played
         self.move = move
         self.rows = rows
@@ -82,7 +87,7 @@ async def towns(mode: str, request: pytest.FixtureRequest) -> AsyncIterator[Town
                     url, "update intervention set etat = %s, reponse = %s where num_fiche = %s", state, comment, number
                 )
 
-            yield Town(played, move, lambda sql: in_postgres(url, sql))
+            yield Town(settings, played, move, lambda sql: in_postgres(url, sql))
         return
     async with simulated(Municipal, simulator) as played:
 
@@ -96,10 +101,11 @@ async def towns(mode: str, request: pytest.FixtureRequest) -> AsyncIterator[Town
             )
 
         if mode == "webservice":
-            yield Town(played, act, lambda sql: in_sqlite(simulator.file, sql))
+            yield Town(simulator.demo_settings(), played, act, lambda sql: in_sqlite(simulator.file, sql))
         else:
-            async with database_instance(simulator.database_settings()) as direct:
-                yield Town(direct, act, lambda sql: in_sqlite(simulator.file, sql))
+            settings = simulator.database_settings()
+            async with database_instance(settings) as direct:
+                yield Town(settings, direct, act, lambda sql: in_sqlite(simulator.file, sql))
 
 
 @asynccontextmanager
@@ -550,27 +556,21 @@ def test_an_endpoint_cannot_take_the_name_of_the_gateways_own_calls() -> None:
 # --- through the gateway ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["webservice", "database"])
-async def test_a_citizens_story_through_the_gateway(mode: str, tmp_path: Path) -> None:
-    async with MunicipalSimulator() as simulator:
-        settings = simulator.demo_settings() if mode == "webservice" else simulator.database_settings()
-        async with running(tmp_path / "data", Municipal, settings=settings) as gateway:
-            made = await gateway.post("/municipal/test/interventions", REQUEST)
-            assert (made["err"], made["data"]) == (0, {"id": "1", "display_id": "INT-00001"})
-            found = await gateway.get("/municipal/test/interventions/1")
-            assert (found["data"]["text"], found["data"]["final"]) == ("Enregistrée", False)
-            async with gateway.session.post(
-                f"{simulator.url}/_simulator/state", data={"number": "1", "state": "DONE", "comment": "Fait."}
-            ) as moved:
-                assert moved.status == 200
-            found = await gateway.get("/municipal/test/interventions/1")
-            assert (found["data"]["text"], found["data"]["final"]) == ("Terminée", True)
-            hits = await gateway.get("/municipal/test/search?q=nid-de-poule")
-            assert [hit["url"] for hit in hits["data"]] == [f"{simulator.url}/fiches/1"]
-            refused = await gateway.post(
-                "/municipal/test/interventions", {**REQUEST, "reference": "VOI-2042", "kind": "PISCINE"}
-            )
-            assert (refused["err"], refused["err_class"], refused["data"]) == (1, "Rejected", None)
+async def test_a_citizens_story_through_the_gateway(town: Town, tmp_path: Path) -> None:
+    async with running(tmp_path / "data", Municipal, settings=town.settings) as gateway:
+        made = await gateway.post("/municipal/test/interventions", REQUEST)
+        assert (made["err"], made["data"]) == (0, {"id": "1", "display_id": "INT-00001"})
+        found = await gateway.get("/municipal/test/interventions/1")
+        assert (found["data"]["text"], found["data"]["final"]) == ("Enregistrée", False)
+        town.move("1", "DONE", "Fait.")
+        found = await gateway.get("/municipal/test/interventions/1")
+        assert (found["data"]["text"], found["data"]["final"]) == ("Terminée", True)
+        hits = await gateway.get("/municipal/test/search?q=nid-de-poule")
+        assert [hit["url"].rpartition("/")[2] for hit in hits["data"]] == ["1"]
+        refused = await gateway.post(
+            "/municipal/test/interventions", {**REQUEST, "reference": "VOI-2042", "kind": "PISCINE"}
+        )
+        assert (refused["err"], refused["err_class"], refused["data"]) == (1, "Rejected", None)
 
 
 async def settled(gateway: Gateway, body: dict[str, Any]) -> dict[str, Any]:

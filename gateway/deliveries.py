@@ -20,11 +20,13 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from pydantic import ValidationError
+
 from sdk.cadence import FOLLOW_AT, next_look
 from sdk.call import Call, Made, within
 from sdk.errors import InvalidInput, NotFound, Rejected, RelaisError, Text, UpstreamUnavailable, english
 from sdk.files import File
-from sdk.invoke import Arguments, expected_of, look_of, run
+from sdk.invoke import Arguments, expected_of, look_arguments, look_of, run
 from sdk.spec import Endpoint
 
 from .callbacks import message, told
@@ -312,6 +314,31 @@ class Deliveries:
             elif kept[:1] == b"J":
                 said["data"] = json.loads(kept[1:])
         return said
+
+    async def followed_by_ticket(self, instance: Instance, look: Endpoint, arguments: Arguments) -> Any:
+        """How a deferred request stands, asked by its ticket where what it becomes is followed; None for what is no
+        ticket of such a request. A ticket is given as the request's identifier: it can be followed at once.
+        """
+        numbers = [arguments.keywords.get(one.argument) for one in look.parameters if one.place == "path"]
+        tickets = [one for one in instance.connector.endpoints if one.declaration.deferred]
+        if len(numbers) != 1 or look.attribute not in {one.declaration.follow for one in tickets}:
+            return None
+        ticket = str(numbers[0])
+        row, follow = await self.store.run(lambda it: (records.find(it, ticket), followed.of(it, ticket)))
+        if row is None or row["instance"] != instance.where:
+            return None
+        if row["state"] == "DONE":
+            if row["upstream_id"] in ("", None, row["id"]):
+                return None
+            expected = self.expected(follow) if follow is not None else []
+            asked = look_arguments(look, row["upstream_id"], expected)
+            value = await run(instance.connector, look, asked.keywords)
+            return value.model_copy(update={"id": row["id"]})
+        over = row["state"] in records.ENDED and row["state"] not in records.PARKED and row["next_at"] is None
+        try:
+            return look.result.adapter.validate_python({"id": row["id"], "status": row["state"], "final": over})
+        except ValidationError:  # a progress that says more than the gateway knows
+            return None
 
     def _shown(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """How what was created stands, by the last look that saw a change."""

@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 
 from sdk import envelope
 from sdk.call import Call, new_call, within
-from sdk.errors import Overloaded, RelaisError, Text
+from sdk.errors import NotFound, Overloaded, RelaisError, Text
 from sdk.files import File, disposition
 from sdk.invoke import Arguments, narrowed, run, to_json, with_received
 from sdk.messages import Received, shown_path
@@ -215,9 +215,11 @@ class Dispatch:
         except TimeoutError:
             raise timed_out() from None
         except RelaisError as error:
-            if endpoint.result.contract == "file" and error.file_status is not None:
-                raise _AsFile(error) from error
-            raise
+            value = await self._by_ticket(instance, endpoint, arguments, call) if isinstance(error, NotFound) else None
+            if value is None:
+                if endpoint.result.contract == "file" and error.file_status is not None:
+                    raise _AsFile(error) from error
+                raise
         if endpoint.declaration.looks is not None:
             trace.notes["triggered"] = await self._following.trigger(instance, endpoint, value)
             value = None
@@ -225,6 +227,14 @@ class Dispatch:
         if left_out:
             trace.notes["duplicate_ids"] = left_out
         return self._answered(endpoint, value if isinstance(value, File) else await to_json(endpoint.result, value))
+
+    async def _by_ticket(self, instance: Instance, endpoint: Endpoint, arguments: Arguments, call: Call) -> Any:
+        """What the publisher does not know may be the ticket of a deferred request."""
+        try:
+            async with within(call):
+                return await self._deliveries.followed_by_ticket(instance, endpoint, arguments)
+        except TimeoutError:
+            raise timed_out() from None
 
     def _answered(self, endpoint: Endpoint, value: File | bytes) -> web.Response:
         if isinstance(value, File):

@@ -274,7 +274,8 @@ def create(
     read at `/deliveries/{id}` and told to the caller. `follow` names the `@get` method (one placeholder, the created
     id; it answers a `Progress`) by which the gateway follows what was created until `final`, at the ages `follow_at`
     (payments' by default: 2, 5, 15, 30, 60 minutes, hourly to 7 days, daily to 1 year); each change of status is told
-    to the caller. `absent` says what its `NotFound` means: `"later"` nothing yet, `"void"` it ended without effect.
+    to the caller. A ticket may be asked there too, at once. `absent` says what its `NotFound` means: `"later"` nothing
+    yet, `"void"` it ended without effect.
 
     `subject` names the body fields (or parameters) that say what the effect is about, a debt for instance: one
     delivery of a subject is under way at a time, and the method finds in `current_call().earlier` the ids made before,

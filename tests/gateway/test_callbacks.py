@@ -156,6 +156,23 @@ async def test_the_ticket_of_another_content_is_refused(embedded: Gateway, forms
     assert (await send(embedded, forms, year=2027))[2]["err_class"] == "KeyMismatch"
 
 
+async def test_a_ticket_is_followed_at_once_where_what_it_becomes_is_followed(
+    gateway: Gateway, publisher: Publisher, forms: Forms, form: Form
+) -> None:
+    publisher.slow.clear()
+    ticket = (await send(gateway, forms, "plans"))[2]["data"]["id"]
+    early = (await gateway.get(f"/till/test/payments/{ticket}"))["data"]
+    assert (early["id"], early["final"]) == (ticket, False)
+    assert early["status"] in ("RECEIVED", "SENDING")
+    publisher.slow.set()
+    await until(gateway, lambda: form.told)
+    publisher.made["P1"] = "paid"
+    later = (await gateway.get(f"/till/test/payments/{ticket}"))["data"]
+    assert (later["id"], later["status"], later["final"]) == (ticket, "paid", True)
+    unknown = await gateway.get("/till/test/payments/nobodys")
+    assert unknown["err_class"] == "NotFound"
+
+
 async def test_a_wrong_field_is_told_at_once_and_nothing_is_kept(embedded: Gateway, forms: Forms) -> None:
     status, _, body = await send(embedded, forms, year="soon")
     assert (status, body["err_class"]) == (400, "InvalidInput")

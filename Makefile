@@ -41,6 +41,7 @@ torture: $(VENV)/dev  ## never lost, never twice: the long runs, about half an h
 	$(BIN)/python -m tests.torture.kill_loop --keys 2000 --kills 40 --naive || true
 	$(BIN)/python -m tests.torture.kill_loop
 	$(BIN)/python -m tests.torture.nodes
+	$(BIN)/python -m tests.torture.payments
 
 docs: $(VENV)/dev  ## write the generated reference again
 	$(BIN)/python docs/generate.py

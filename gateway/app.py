@@ -89,7 +89,7 @@ class Server:
     """One process: its instances, its listening socket, its schedules.
 
     `lead` is True in the one process that checks availability and runs schedules. `registry` holds the instances when
-    they were opened before this process was forked.
+    they were opened before this process was forked. `clock` gives seconds since 1970.
     """
 
     def __init__(
@@ -99,11 +99,13 @@ class Server:
         *,
         lead: bool = True,
         registry: Registry | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._connectors = connectors
         self._lead = lead
         self._opened = registry
+        self._clock = clock
         self._runners: list[web.ServerRunner] = []
         self.dispatch: Dispatch
         self.deliveries: Deliveries
@@ -121,16 +123,19 @@ class Server:
         ports = _ports(listening, admin)
         self.registry = self._opened or Registry.open(self._settings, self._connectors, denied_ports=ports)
         self._store = await asyncio.to_thread(Store.open, self._settings.store_url)
-        access = Access(self._settings.clients, Nonces(self._store), time.time, settings.trusted_proxies)
+        access = Access(self._settings.clients, Nonces(self._store), self._clock, settings.trusted_proxies)
         metrics = Metrics()
         seal, clients = Seal(self._settings.keys_file), self._settings.clients
         self._ways = open_ways(clients.values(), self._towards(ports), folder)
-        self.callbacks = Callbacks(self._store, seal, clients, self._ways, clock=time.time, count=metrics.called_back)
-        self.deliveries = Deliveries(self._store, seal, self._settings.deliveries, whom=partial(whom, clients))
+        self.callbacks = Callbacks(self._store, seal, clients, self._ways, clock=self._clock, count=metrics.called_back)
+        self.deliveries = Deliveries(
+            self._store, seal, self._settings.deliveries, whom=partial(whom, clients), clock=self._clock
+        )
         self.follow = Follow(self.deliveries, self.registry.instances.get)
         self.following = Following(self.deliveries, self.registry.instances.get)
         looks = (self.follow, self.following, self.callbacks)
-        self.jobs = Jobs(self._store, looks, engine_for(self._settings.store_url), observe=metrics.worked)
+        engine = engine_for(self._settings.store_url, self._clock)
+        self.jobs = Jobs(self._store, looks, engine, clock=self._clock, observe=metrics.worked)
         self.deliveries.wake = self.jobs.wake
         self.watch = Watch(self.registry.instances.values(), folder, metrics, self.jobs, lead=self._lead)
         self.dispatch = Dispatch(

@@ -406,11 +406,12 @@ class Connector(Generic[S]):
 
     @classmethod
     def file(cls, name: str) -> Path:
-        """A file that stands beside the connector's module (a WSDL, a table)."""
-        path = cls.folder() / name
-        if not path.is_file():
-            raise DeclarationError(f"{cls.__name__} has no file {name!r} beside its module: put it there.")
-        return path
+        """A file that stands beside the connector's module (a WSDL, a table), or beside that of one it extends."""
+        for kind in cls.__mro__[: cls.__mro__.index(Connector)]:
+            path = Path(inspect.getfile(kind)).parent / name
+            if path.is_file():
+                return path
+        raise DeclarationError(f"{cls.__name__} has no file {name!r} beside its module: put it there.")
 
     async def check(self) -> None:
         """One cheap read that proves address and credentials; raises one of the six errors. Override it."""

@@ -25,7 +25,7 @@ from .lease import told_or
 
 __all__ = ["Schedules", "next_turn"]
 
-HOLD = 30.0
+HOLD = 15.0
 """Seconds a turn is held at a time: a process that died gives it back after so long."""
 LATE = 60.0
 """A turn found so many seconds after its instant was missed (half the interval, for a short one)."""

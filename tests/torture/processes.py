@@ -68,13 +68,17 @@ def configure(
 
 
 async def spawn(
-    *arguments: str, held: socket.socket | None = None, stdout: Any = asyncio.subprocess.PIPE, stderr: Any = None
+    *arguments: str,
+    held: socket.socket | None = None,
+    stdout: Any = asyncio.subprocess.PIPE,
+    stderr: Any = None,
+    code: Path = ROOT,
 ) -> asyncio.subprocess.Process:
-    """`python …`; `held` stays open in it under the same number."""
+    """`python …` with the packages in the folder `code`; `held` stays open in it under the same number."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
-        cwd=ROOT,
+        cwd=code,
         pass_fds=[held.fileno()] if held is not None else [],
         stdout=stdout,
         stderr=stderr,
@@ -90,6 +94,7 @@ async def serve(
     before: Sequence[str] = (),
     workers: int = 1,
     connector: str = "tests.torture.records:Records",
+    code: Path = ROOT,
 ) -> asyncio.subprocess.Process:
     """`relais serve`, one process, on the socket `held`; started by the command `before` where there is one."""
     command = [sys.executable, "-m", "gateway", "serve", "-c", str(config), "--workers", str(workers)]
@@ -98,7 +103,7 @@ async def serve(
     if before:
         under = "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"
         activated = ["-c", under, *before, sys.executable, *activated]
-    return await spawn(*activated, held=held, stdout=stdout)
+    return await spawn(*activated, held=held, stdout=stdout, code=code)
 
 
 async def said(process: asyncio.subprocess.Process, event: str = "") -> dict[str, Any]:

@@ -89,6 +89,8 @@ class Model(BaseModel):
         """`null`, and `""` where the field is not text, stand for a field left empty: its default applies."""
         if not isinstance(data, Mapping):
             return data
+        if isinstance(data, dict) and None not in (values := data.values()) and "" not in values:
+            return data  # as most are: nothing is empty
         kept: dict[str, Any] = {}
         for name, value in data.items():
             if value is None or value == "":

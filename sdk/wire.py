@@ -244,8 +244,8 @@ def _checked_headers(request: Request) -> CIMultiDict[str]:
 
 async def _read(answer: aiohttp.ClientResponse, max_bytes: int, attempt: Exchange) -> bytes:
     """The whole body, decoded, never holding more than `max_bytes` of it."""
-    codings = [c.strip().lower() for c in answer.headers.get("Content-Encoding", "").split(",")]
-    codings = [c for c in codings if c not in ("", "identity")]
+    said = answer.headers.get(hdrs.CONTENT_ENCODING, "")
+    codings = [c for c in (c.strip().lower() for c in said.split(",")) if c not in ("", "identity")] if said else []
     if len(codings) > 1 or (codings and codings[0] not in ("gzip", "x-gzip", "deflate")):
         raise _bad_body("an encoding that was not asked for")
     if not codings and (answer.content_length or 0) > max_bytes:

@@ -156,12 +156,22 @@ _LIBRARIES = ("zeep", "aiohttp", "asyncio", "urllib3")
 _lines: Lines | None = None
 
 
+class _Library(logging.Handler):
+    """What a library has to say, or asyncio of a task that failed, as a line: where in its code, never its text."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said: dict[str, Any] = {"library": record.name, "where": f"{os.path.basename(record.pathname)}:{record.lineno}"}
+        if record.exc_info:
+            said["exc_info"] = record.exc_info
+        (log.error if record.levelno >= logging.ERROR else log.warning)("library", **said)
+
+
 def configure(level: str = "info", *, stream: TextIO | Lines | None = None) -> None:
     """Sets the process's one logger up. A text `stream` is written before whoever says a line goes on; without stream,
     `Lines` write to standard output."""
     global _lines
     # zeep writes whole envelopes, passwords included, at DEBUG: the libraries only speak from WARNING up.
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, handlers=[_Library()])
     for name in _LIBRARIES:
         logging.getLogger(name).setLevel(logging.ERROR)
     stream = stream or Lines(sys.stdout.fileno())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 import re
 import select
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -153,3 +156,21 @@ def test_a_forked_process_leaves_its_parent_s_lines_to_it(pipe: tuple[int, int])
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     lines.flush()
     assert sorted(read(pipe[0]).splitlines()) == ["child", "parent"]
+
+
+def test_what_a_library_says_is_a_line_that_tells_where_and_never_what() -> None:
+    stream = io.StringIO()
+    journal.configure("info", stream=stream)
+    try:
+        raise ValueError("185127512345612")
+    except ValueError:
+        record = logging.getLogger("a.library").makeRecord(
+            "a.library", logging.ERROR, "/lib/reader.py", 12, "got %s", ("185127512345612",), sys.exc_info()
+        )
+    journal._Library().emit(record)
+    structlog.reset_defaults()
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["library"], line["where"]) == ("library", "a.library", "reader.py:12")
+    assert line["exception"][0]["exc_type"] == "ValueError"
+    assert line["exception"][0]["frames"][0]["lineno"]
+    assert "185127512345612" not in stream.getvalue()

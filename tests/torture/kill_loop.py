@@ -1,7 +1,7 @@
 """The kill loop: callers with stable keys, a gateway killed with -9 again and again, a hostile publisher; then the
 publisher's ledger against what the callers were told.
 
-    python -m tests.torture.kill_loop [--kills 200] [--keys 10000] [--naive] [--store URL] [--callers 60]
+    python -m tests.torture.kill_loop [--kills 200] [--keys 10000] [--naive] [--store URL | --postgresql] [--callers 60]
 
 Of every key: never executed twice; executed once when its caller was told so; never when its caller was refused;
 and every delivery of the journal ends.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import random
 import socket
@@ -23,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+
+from tests.postgres import Cluster
 
 from .processes import KEY, PATH, configure, killed, publisher, serve, spawn
 from .records import LONGEST
@@ -210,16 +213,18 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=10_000)
     parser.add_argument("--naive", action="store_true")
     parser.add_argument("--store", default="")
+    parser.add_argument("--postgresql", action="store_true", help="on a PostgreSQL of its own, that syncs its disk")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--callers", type=int, default=60)
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as open_:
+        folder = open_.enter_context(tempfile.TemporaryDirectory())
         run = Run(
             Path(folder),
             chosen.kills,
             chosen.keys,
             chosen.naive,
-            chosen.store,
+            open_.enter_context(Cluster(durable=True)).url if chosen.postgresql else chosen.store,
             seed=chosen.seed,
             callers=chosen.callers,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import Any
 
 from sdk import (
@@ -59,6 +61,10 @@ class Vault(Connector[Settings]):
     async def create_person(self, person: Person) -> Receipt:
         """Déposer une personne."""
         if person.mode == "crash":
+            logging.getLogger("a.library").warning("cannot read %s", person.nir)
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"lost {person.iban}", "exception": RuntimeError(person.email)}
+            )
             raise RuntimeError(f"no place for {person.name} {person.nir}")
         if person.mode == "invalid":
             Person.model_validate({"name": person.name, "email": person.email, "nir": [person.nir], "iban": None})

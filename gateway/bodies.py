@@ -7,16 +7,20 @@ no NUL, no lone surrogate; texts and keys come out in Unicode NFC.
 
 from __future__ import annotations
 
+import binascii
+import io
 import json
 import math
 import re
+import secrets
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 from sdk.errors import InvalidInput, Text
+from sdk.files import Decoded
 from sdk.model import invalid_input
 
 from .errors import UnsupportedType
@@ -25,6 +29,7 @@ __all__ = [
     "CALLBACK_PARAMETER",
     "SIGNATURE_PARAMETERS",
     "business_query",
+    "cut_out",
     "decode_body",
     "decode_form",
     "decode_json",
@@ -38,14 +43,15 @@ _NOT_BUSINESS = SIGNATURE_PARAMETERS | {CALLBACK_PARAMETER}
 
 MAX_DEPTH = 32
 MAX_KEYS = 10_000  # of a form or of a flat object: what one rebuilds, not what one receives nested
+LONG = 64 * 1024  # characters of base64 above which a file's content is decoded apart from its JSON
 MAX_NUMBER = 400  # characters of a number: far above any amount, far below what is slow to read
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
-def decode_json(raw: bytes) -> Any:
-    """A JSON document as dict, list, str, int, float, bool or None.
+def decode_json(raw: bytes, cut: Mapping[str, Decoded] | None = None) -> Any:
+    """A JSON document as dict, list, str, int, float, bool or None; a text that `cut` names is what it names.
 
     Raises `InvalidInput` naming the place: line and column for the syntax, `a/b/0` for a value.
     """
@@ -68,7 +74,7 @@ def decode_json(raw: bytes) -> Any:
             ),
             detail=error.msg,
         ) from None
-    return _checked(value)
+    return _checked(value, cut or {})
 
 
 def _utf8(raw: bytes) -> str:
@@ -141,7 +147,7 @@ def _not_a_number(_: str) -> Any:
     return _NOT_FINITE
 
 
-def _checked(root: Any) -> Any:
+def _checked(root: Any, cut: Mapping[str, Decoded]) -> Any:
     """The same value with texts in NFC; refuses what a hook marked, what is too deep, what is not clean text.
 
     Containers are changed in place, without recursion.
@@ -158,7 +164,9 @@ def _checked(root: Any) -> Any:
             members = enumerate(container)
         for key, value in members:
             if isinstance(value, str):
-                if not value.isascii() or "\x00" in value:
+                if value in cut:
+                    container[key] = cut[value]
+                elif not value.isascii() or "\x00" in value:
                     container[key] = _clean(value, (path, key, depth + 1))
             elif isinstance(value, dict | list):
                 if depth + 1 > MAX_DEPTH:
@@ -225,6 +233,72 @@ def _legible(name: str) -> str:
     """A key as a message may show it: short, on one line."""
     shown = "".join(char if char.isprintable() else "\ufffd" for char in name[:200])
     return shown + "…" if len(name) > 200 else shown
+
+
+# --- long contents ----------------------------------------------------------------------------------------------------
+
+_SLICE = 512 * 1024  # characters decoded at once: a millisecond or two, after which other threads have their turn
+_CONTENT = b'"content"'
+_WHITE = b" \t\r\n"
+
+
+def cut_out(raw: bytearray) -> tuple[bytes, dict[str, Decoded]]:
+    """The document without the long base64 contents of its files, a name in the place of each; and what they hold.
+
+    Neither the text nor a copy of it is ever made: a file of 50 MB costs its bytes. What is not plain base64, on one
+    line and in its one canonical form, is left where it is. Made for a thread: no step holds the others for long.
+    """
+    found: dict[str, Decoded] = {}
+    pieces: list[bytes] = []
+    kept = start = 0
+    mark = secrets.token_hex(16)
+    with memoryview(raw) as view:
+        while (start := raw.find(_CONTENT, start)) >= 0:
+            begin = _value_at(raw, start)
+            start += len(_CONTENT)
+            end = raw.find(b'"', begin) if begin else -1
+            if end - begin < LONG or raw.find(b"\\", begin, end) >= 0 or raw.find(b"=", begin, end - 2) >= 0:
+                continue
+            with view[begin:end] as text:
+                content = _decoded(text)
+            if content is not None:
+                name = f"{mark}-{len(found)}"
+                found[name] = Decoded(content)
+                pieces += [bytes(view[kept:begin]), name.encode()]
+                kept = start = end
+        pieces.append(bytes(view[kept:]))
+    return b"".join(pieces), found
+
+
+def _value_at(raw: bytearray, key: int) -> int:
+    """Where the text begins that is the value of the member whose quoted name is at `key`; 0 when there is none."""
+    if key and raw[key - 1] == 0x5C:
+        return 0  # an escaped quote: the end of another name
+    at = key + len(_CONTENT)
+    for expected in b':"':
+        while at < len(raw) and raw[at] in _WHITE:
+            at += 1
+        if at >= len(raw) or raw[at] != expected:
+            return 0
+        at += 1
+    return at
+
+
+def _decoded(text: memoryview) -> bytes | None:
+    """The bytes of a base64 text; None when it is not exactly what encoding them again would give."""
+    if len(text) % 4:
+        return None
+    out = io.BytesIO()
+    try:
+        for at in range(0, len(text), _SLICE):
+            out.write(binascii.a2b_base64(text[at : at + _SLICE], strict_mode=True))
+    except binascii.Error:
+        return None
+    last = out.tell() % 3 or 3
+    out.seek(-last, io.SEEK_END)
+    if binascii.b2a_base64(out.read(), newline=False) != bytes(text[-4:]):
+        return None
+    return out.getvalue()
 
 
 # --- flat keys --------------------------------------------------------------------------------------------------------
@@ -454,10 +528,10 @@ def business_query(raw_query: str) -> list[tuple[str, str]]:
 # --- by type ----------------------------------------------------------------------------------------------------------
 
 
-def decode_body(content_type: str | None, raw: bytes) -> Any:
+def decode_body(content_type: str | None, raw: bytes, cut: Mapping[str, Decoded] | None = None) -> Any:
     """The body as plain values: JSON, or a form; flat keys are rebuilt. None when there is neither type nor body.
 
-    A body without a type is read as JSON. Any other type raises `UnsupportedType`.
+    `cut`: what was cut out of it, by name. A body without a type is read as JSON. Any other raises `UnsupportedType`.
     """
     kind, charset = _media_type(content_type or "")
     if not kind:
@@ -472,7 +546,7 @@ def decode_body(content_type: str | None, raw: bytes) -> Any:
         raise UnsupportedType()
     if _CHARSETS.get(charset) != "utf-8":
         raise UnsupportedType(Text("Le JSON doit être en UTF-8.", en="JSON must be in UTF-8."), detail="JSON charset")
-    value = decode_json(raw)
+    value = decode_json(raw, cut)
     if isinstance(value, dict) and any("/" in key for key in value):
         return unflatten(value)
     return value

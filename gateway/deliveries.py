@@ -170,7 +170,11 @@ class Deliveries:
         """
         defer = endpoint.declaration.deferred
         caller = self._whom(client, headers, callback_url)
-        new = self._new(instance, endpoint, sent, body, arguments, client, headers, call, caller)
+        if sent.cut:
+            fingerprint = await asyncio.to_thread(sent.fingerprint, endpoint, body)
+        else:
+            fingerprint = sent.fingerprint(endpoint, body)
+        new = self._new(instance, endpoint, sent, body, fingerprint, arguments, client, headers, call, caller)
         self._must_be_seen()
         begun: Begun = await self.store.run(
             lambda connection: records.begin(connection, new, self.node, self.clock(), self.options.lease, defer=defer)
@@ -193,6 +197,7 @@ class Deliveries:
         endpoint: Endpoint,
         sent: Sent,
         body: Any,
+        fingerprint: str,
         arguments: Arguments,
         client: str,
         headers: Mapping[str, str],
@@ -200,11 +205,9 @@ class Deliveries:
         caller: bytes | None,
     ) -> New:
         declaration = endpoint.declaration
-        fingerprint = sent.fingerprint(endpoint, body)
         key = delivery_key(headers, endpoint, body, fingerprint) or f"r:{secrets.token_hex(16)}"
         delivery = records.new_id()
         theirs = body.get(declaration.reference) if declaration.reference and isinstance(body, dict) else None
-        packed = sent.packed()
         follow_after, expected = None, []
         if declaration.follow is not None:
             follow_after = next_look(declaration.follow_at or FOLLOW_AT, 0.0)
@@ -220,7 +223,7 @@ class Deliveries:
             fingerprint=fingerprint,
             patience=self._patience(instance, endpoint),
             request_id=call.request_id,
-            seal=lambda row: self.seal.seal(packed, instance.where, "request", row),
+            seal=lambda row: self.seal.seal(sent.packed(), instance.where, "request", row),
             subject=subject_of(instance.where, endpoint, arguments),
             follow_after=follow_after,
             expected=(lambda row: self.seal.seal(json.dumps(expected).encode(), instance.where, "expected", row))

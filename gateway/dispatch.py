@@ -30,12 +30,14 @@ from .deliveries import Deliveries, timed_out
 from .errors import Forbidden, Internal, MethodNotAllowed, UnknownEndpoint
 from .following import Following
 from .health import Watch
-from .inbound import prefers_english, read_body, safe_url, split_path
+from .inbound import LARGE, Held, announced, prefers_english, read_body, safe_url, split_path
 from .journal import log
 from .metrics import Metrics
 from .registry import Instance, Match, Registry
 from .sent import Sent
 
+HELD = 4
+"""Bodies of the largest size that a process holds at once; smaller ones as many as that makes."""
 REPLAYED = "Idempotency-Replayed"
 """Set when the answer is that of an earlier call with the same key."""
 
@@ -83,6 +85,7 @@ class Dispatch:
         self._deadline = deadline
         self._max_in_flight = max_in_flight
         self._max_body = max_body
+        self._bodies = Held(HELD * max_body)
         self.draining = False
 
     # --- steps 1 to 3: the request, and the last resort ---------------------------------------------------------------
@@ -143,7 +146,21 @@ class Dispatch:
                 Text("La passerelle est saturée ; rien n'a été transmis.", en="Overloaded; nothing was sent."),
                 retry_after=2.0,
             )
-        endpoint = match.endpoint
+        with self._bodies.holding(
+            0 if match.endpoint.method == "GET" else announced(request, self._cap(match.endpoint))
+        ):
+            return await self._carried_out(request, instance, match, match.endpoint, query, call, trace)
+
+    async def _carried_out(
+        self,
+        request: web.BaseRequest,
+        instance: Instance,
+        match: Match,
+        endpoint: Endpoint,
+        query: str,
+        call: Call,
+        trace: _Trace,
+    ) -> web.StreamResponse:
         sent = await self._sent(request, match, endpoint, query, trace)
         body = sent.body(endpoint)
         arguments = sent.arguments(endpoint, body)
@@ -174,12 +191,18 @@ class Dispatch:
     async def _sent(
         self, request: web.BaseRequest, match: Match, endpoint: Endpoint, query: str, trace: _Trace
     ) -> Sent:
-        raw = b""
-        if endpoint.method != "GET":
-            raw = await read_body(request, min(endpoint.declaration.max_body, self._max_body))
-            trace.received = len(raw)
         pairs = tuple(business_query(query))
-        return Sent(match.values, pairs, request.headers.get(hdrs.CONTENT_TYPE), raw)
+        content_type = request.headers.get(hdrs.CONTENT_TYPE)
+        if endpoint.method == "GET":
+            return Sent(match.values, pairs, content_type, b"")
+        raw = await read_body(request, self._cap(endpoint))
+        trace.received = len(raw)
+        if len(raw) > LARGE and endpoint.body is not None and endpoint.received is None:
+            return await asyncio.to_thread(Sent.large, match.values, pairs, content_type, raw)
+        return Sent(match.values, pairs, content_type, bytes(raw))
+
+    def _cap(self, endpoint: Endpoint) -> int:
+        return min(endpoint.declaration.max_body, self._max_body)
 
     # --- steps 5 to 10: the endpoint ----------------------------------------------------------------------------------
 

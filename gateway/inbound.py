@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from aiohttp import hdrs, web
 
-from sdk.errors import InvalidInput, Text
+from sdk.errors import InvalidInput, Overloaded, Text
 
 from .errors import TooLarge, TooSlow, UnknownEndpoint, UnsupportedType
 
+LARGE = 256 * 1024
+"""Bytes of body above which it is decoded in a thread, and counted."""
 PATIENCE = 5.0
 """Seconds a body may take to begin with, to which its received size adds at 50 KB a second."""
 
@@ -35,7 +39,38 @@ def _malformed() -> InvalidInput:
     return InvalidInput(Text("Adresse mal formée.", en="Malformed address."))
 
 
-async def read_body(request: web.BaseRequest, cap: int) -> bytes:
+class Held:
+    """The bytes of large bodies that this process holds at once: at most `most`, whoever sends them."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held = 0
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Raises `Overloaded` where there is no room for them; small ones are not counted."""
+        counted = size if size > LARGE else 0
+        if counted and self._held and self._held + counted > self._most:
+            raise Overloaded(
+                Text("Trop de fichiers arrivent en même temps.", en="Too many files arrive at once."),
+                detail="bodies",
+                retry_after=5.0,
+            )
+        self._held += counted
+        try:
+            yield
+        finally:
+            self._held -= counted
+
+
+def announced(request: web.BaseRequest, cap: int) -> int:
+    """The size of the body: as its header says it, or the most it may be."""
+    if request.content_length is not None:
+        return request.content_length
+    return cap if request.body_exists else 0
+
+
+async def read_body(request: web.BaseRequest, cap: int) -> bytearray:
     """The whole body, at most `cap` bytes, in at most 5 s plus a second per 50 KB received."""
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         raise UnsupportedType(detail="Content-Encoding")
@@ -44,23 +79,21 @@ async def read_body(request: web.BaseRequest, cap: int) -> bytes:
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
-    parts: list[bytes] = []
-    size = 0
+    body = bytearray()
     loop = asyncio.get_running_loop()
     started = loop.time()
     try:
         async with asyncio.timeout(PATIENCE) as limit:
             async for chunk in request.content.iter_any():
-                size += len(chunk)
-                if size > cap:
+                body += chunk
+                if len(body) > cap:
                     raise TooLarge(cap)
-                parts.append(chunk)
-                limit.reschedule(started + PATIENCE + size / 50_000)
+                limit.reschedule(started + PATIENCE + len(body) / 50_000)
     except TimeoutError:
         raise TooSlow() from None
     except (ConnectionError, web.RequestPayloadError) as error:
         raise InvalidInput(Text("Le corps n'est pas arrivé en entier.", en="The body did not arrive whole.")) from error
-    return b"".join(parts)
+    return body
 
 
 def prefers_english(request: web.BaseRequest) -> bool:

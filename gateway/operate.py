@@ -357,7 +357,7 @@ def _content(seal: Seal, row: Any) -> dict[str, Any]:
     try:
         if row["request"] is not None:
             sent = Sent.unpacked(seal.open(row["request"], row["instance"], "request", row["id"]))
-            said["request"] = {"query": sent.query, "body": sent.raw.decode("utf-8", "replace")}
+            said["request"] = {"query": sent.query, "body": sent.shown()}
         if row["answer"] is not None:
             kept = seal.open(row["answer"], row["instance"], "answer", row["id"])
             said["answer"] = kept[1:].decode("utf-8", "replace")

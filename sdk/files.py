@@ -19,7 +19,7 @@ from pydantic.json_schema import JsonSchemaValue
 
 from .errors import Text
 
-__all__ = ["File", "disposition", "sniff"]
+__all__ = ["Decoded", "File", "disposition", "sniff"]
 
 OCTETS = "application/octet-stream"
 _WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -276,6 +276,23 @@ _FROM_WCS = frozenset({"url", "thumbnail_url", "field_id", "size"})  # sent besi
 _MEMBERS = frozenset({"filename", "content_type", "content", "content_is_base64"})
 
 
+class Decoded:
+    """A long base64 text of a body, decoded while the body was read: it stands in the JSON where the text was.
+
+    `taken` tells that a `File` holds it; where none does, its reader puts `text()` back.
+    """
+
+    __slots__ = ("content", "taken")
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.taken = False
+
+    def text(self) -> str:
+        """The base64 it was."""
+        return base64.b64encode(self.content).decode("ascii")
+
+
 class File(BaseModel):
     """A file of a form, or a file an endpoint returns: `filename`, `content_type`, `content` (bytes).
 
@@ -391,6 +408,11 @@ def _content(value: Any, encoded: Any) -> bytes:
         )
     if isinstance(value, bytes):
         return value
+    if isinstance(value, Decoded):
+        value.taken = True
+        if encoded in (None, "", True):
+            return value.content
+        value = value.text()
     if not isinstance(value, str):
         raise ValueError(Text("a un « content » qui n'est pas un texte", en='has a "content" that is not text'))
     if encoded is None or encoded == "":

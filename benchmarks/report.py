@@ -141,7 +141,7 @@ def warnings(runs: Sequence[Run], labels: dict[str, str]) -> list[str]:
     return said
 
 
-def machine() -> str:
+def machine(libraries: Sequence[str] = VERSIONS) -> str:
     """The machine and the versions, one paragraph."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
@@ -149,7 +149,7 @@ def machine() -> str:
         names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in VERSIONS)
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in libraries)
     return (
         f"{date.today():%Y-%m-%d}. {model}, {cores} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, "
         f"{platform.system()} {platform.release()}, {platform.python_implementation()} {platform.python_version()}, "

@@ -226,6 +226,7 @@ class Dispatch:
                             return await run(instance.connector, endpoint, arguments.keywords)
                     finally:
                         call.exchanges, call.upstream_seconds = own.exchanges, own.upstream_seconds
+                        call.read_so = own.read_so
 
                 async with asyncio.timeout(call.remaining()):
                     value, trace.freshness = await self._cache.fetch(
@@ -249,7 +250,11 @@ class Dispatch:
         value, left_out = narrowed(endpoint, value, arguments)
         if left_out:
             trace.notes["duplicate_ids"] = left_out
-        return self._answered(endpoint, value if isinstance(value, File) else await to_json(endpoint.result, value))
+        if isinstance(value, File):
+            return self._answered(endpoint, value)
+        pending = to_json(endpoint.result, value)
+        del value  # it may be large, and is let go as it is written
+        return self._answered(endpoint, await pending)
 
     async def _by_ticket(self, instance: Instance, endpoint: Endpoint, arguments: Arguments, call: Call) -> Any:
         """What the publisher does not know may be the ticket of a deferred request."""

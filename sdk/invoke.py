@@ -130,7 +130,9 @@ async def run(connector: Connector[Any], endpoint: Endpoint, keywords: Mapping[s
         value = await endpoint.function(connector, **keywords)
         if endpoint.declaration.looks is not None:
             return _IDS.validate_python([value] if isinstance(value, str) else value or [])
-        return endpoint.result.adapter.validate_python(value)
+        pending = held(endpoint.result, value)
+        del value  # it may be large, and is let go as it is held
+        return await pending
     except pydantic.ValidationError as error:
         names = "; ".join(f"{name} {english(sentences[0])}" for name, sentences in faults(error).items())
         raise UpstreamInvalid(
@@ -149,14 +151,18 @@ async def held(result: Result, value: Any) -> Any:
     """The value held to its declared type. Raises `pydantic.ValidationError`."""
     if not _is_long(result, value):
         return result.adapter.validate_python(value)
+    items = list(value)  # ours: emptied as it is read, since freeing a long list at once is a long step too
+    del value
     pace = Pace()
     found: list[Any] = []
-    try:
-        for at in range(0, len(value), LONG // 2):
-            found += result.adapter.validate_python(value[at : at + LONG // 2])
-            await pace.breathe()
-    except pydantic.ValidationError:
-        return result.adapter.validate_python(value)  # as a whole, to name the right items
+    for at in range(0, len(items), LONG // 2):
+        some = items[at : at + LONG // 2]
+        try:
+            found += result.adapter.validate_python(some)
+        except pydantic.ValidationError:
+            return result.adapter.validate_python(found + items[at:])  # names the item by its place in the whole
+        items[at : at + len(some)] = [None] * len(some)
+        await pace.breathe()
     return found
 
 
@@ -164,10 +170,14 @@ async def to_json(result: Result, value: Any) -> bytes:
     """A held value as JSON."""
     if not _is_long(result, value):
         return result.adapter.dump_json(value)
+    items = list(value)
+    del value
     pace = Pace()
     parts: list[bytes] = []
-    for at in range(0, len(value), LONG // 2):
-        parts.append(result.adapter.dump_json(value[at : at + LONG // 2])[1:-1])
+    for at in range(0, len(items), LONG // 2):
+        some = items[at : at + LONG // 2]
+        parts.append(result.adapter.dump_json(some)[1:-1])
+        items[at : at + len(some)] = [None] * len(some)
         await pace.breathe()
     return b"[" + b",".join(parts) + b"]"
 

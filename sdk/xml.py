@@ -168,7 +168,8 @@ def _is_deeper(root: Element, depth: int) -> bool:
     return bool(_has_depth(min(12, depth + 1))(root) and _has_depth(depth + 1)(root))
 
 
-_NAMES = re.compile(rb"<([^\s/>!?]+)|\s([^\s=<>\"']{1,200})\s*=")
+_TAGS = re.compile(rb"<([^\s/>!?]+)")
+_ATTRIBUTES = re.compile(rb"\s([^\s=<>\"']{1,200})\s*=")
 
 
 class _Sample:
@@ -189,9 +190,12 @@ class _Sample:
     def look(self, content: bytes, start: int) -> bool:
         """Draws one slice of the period that begins at `start`; whether it is time to count."""
         at = start + randrange(self.PERIOD - 4 * 1024)  # noqa: S311 (a sample, not a secret)
-        found = _NAMES.findall(content, at, at + 4 * 1024)
-        self._elements += sum(1 for tag, _ in found if tag)
-        self._names.update(found)
+        some = content[at : at + 4 * 1024]
+        tags = _TAGS.findall(some)
+        self._elements += len(tags)
+        self._names.update(tags)
+        if some.count(b"=") > 16:
+            self._names.update(_ATTRIBUTES.findall(some))
         return self._elements * 16 > self._max_elements * 0.8 or len(self._names) * 16 > self._max_names * 0.8
 
 

@@ -17,12 +17,12 @@ __all__ = ["XSI_NIL", "XSI_TYPE", "is_bare", "is_odd", "settle"]
 XSI_TYPE = f"{{{xml.XSI}}}type"
 XSI_NIL = f"{{{xml.XSI}}}nil"
 
-# Written along the attribute axis: a predicate on every element would cost as much as parsing.
-_MARKED = "descendant-or-self::*/@i:"
-_WITH_MARKS: Any = etree.XPath(f"{_MARKED}*/..", namespaces={"i": xml.XSI})
+# Along the attribute axis, because a predicate on every element would cost as much as parsing; and no step after it,
+# because the library would compare each node found with all the others.
 _ODD: Any = etree.XPath(
-    f"boolean({_MARKED}type | {_MARKED}nil/../node() | {_MARKED}nil/../@*[2])", namespaces={"i": xml.XSI}
+    "boolean(descendant-or-self::*/@i:*[local-name() = 'type' or ../node() or ../@*[2]])", namespaces={"i": xml.XSI}
 )
+_MARKED: Any = etree.XPath("descendant-or-self::*[@i:*]", namespaces={"i": xml.XSI})
 
 
 def is_odd(tree: Any) -> bool:
@@ -42,7 +42,7 @@ def settle(tree: Any, schema: Any) -> bool:
     """nil elements emptied, `xsi:type` the contract does not know removed; whether there are others."""
     typed = False
     known: dict[Any, bool] = {}
-    for element in _WITH_MARKS(tree):
+    for element in _MARKED(tree):
         nil, name = element.get(XSI_NIL), element.get(XSI_TYPE)
         if nil in ("true", "1"):
             element.attrib.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import pydantic
@@ -10,7 +11,7 @@ from pydantic import TypeAdapter
 
 from sdk.invoke import LONG, held, to_json
 from sdk.model import Model
-from sdk.pace import Pace
+from sdk.pace import Collector, Pace
 from sdk.spec import Result
 
 
@@ -25,6 +26,59 @@ async def test_the_loop_turns_once_the_budget_is_spent_and_not_before() -> None:
     for now in (0.1, 0.4, 0.5, 0.6, 0.9, 1.1):  # noqa: B007
         await pace.breathe()
     assert pauses == [0.5, 1.1]
+
+
+class Clock:
+    """A loop whose timers go off when told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> Clock:
+        self.timers = [(self.now + seconds, call)]
+        return self
+
+    def cancel(self) -> None:
+        self.timers = []
+
+    def wait(self, until: float) -> None:
+        self.now = until
+        for due, call in self.timers:
+            if due <= until:
+                call()
+
+
+def test_the_collector_waits_until_large_work_is_over() -> None:
+    loop, collector = Clock(), Collector(after=0.5, most=30.0)
+    try:
+        collector.hold(loop)
+        assert not gc.isenabled()
+        loop.wait(0.4)
+        collector.hold(loop)
+        loop.wait(0.6)
+        assert not gc.isenabled()
+        loop.wait(0.9)
+        assert gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_the_collector_does_not_wait_for_ever() -> None:
+    loop, collector = Clock(), Collector(after=0.5, most=30.0)
+    try:
+        for tenth in range(1, 299):
+            collector.hold(loop)
+            loop.wait(tenth / 10)
+            assert not gc.isenabled()
+        collector.hold(loop)
+        loop.wait(30.0)
+        assert gc.isenabled()
+    finally:
+        gc.enable()
 
 
 class Row(Model):

@@ -222,7 +222,7 @@ async def stalls(gateway: Gateway, session: aiohttp.ClientSession, turns: int) -
         wall, p99, most, step = (median(each[at] for each in seen) for at in range(4))
         rows.append(f"| {name} | {wall:,.0f} | {p99:.2f} | {most:,.1f} | {step:,.1f} |")
     head = [
-        "| Converting 9 MB | wall, ms | latest, ms (median) | latest of all | p99, ms |",
+        "| Converting 9 MB | wall, ms | late p99, ms | latest, ms | longest step, ms of CPU |",
         "|---|---:|---:|---:|---:|",
     ]
     return "\n".join([*head, *rows])
@@ -276,7 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"**Method.** In process: {chosen.rounds} interleaved rounds, medians of CPU time (for 9 MB, zeep and "
         "xmltodict once). Through a gateway of one process, callers and publisher on the other core, all on 127.0.0.1: "
         "a heartbeat in the gateway's loop sleeps 1 ms and notes how late it is, and the CPU the loop spent meanwhile, "
-        "which other programs do not disturb (medians of the conversions); light callers think 10 ms between two calls.",
+        "which other programs do not disturb (medians of the conversions); light callers think 10 ms between calls.",
     ]
     text = "\n\n".join(parts) + "\n"
     print(text)

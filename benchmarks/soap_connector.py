@@ -99,7 +99,7 @@ class Records(Connector[Settings]):
 
     @get
     async def late(self) -> Row:
-        """How late the loop was since this was last asked, and the most CPU it spent between two turns of the heartbeat,
+        """How late the loop was since this was last asked, and the most CPU spent between two turns of the heartbeat,
         in ms; starts measuring at the first time."""
         if self._beat is None:
             self._beat = asyncio.ensure_future(self._measure())

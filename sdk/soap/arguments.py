@@ -76,7 +76,7 @@ class Fitting:
         self.operation = operation
         self.exact = exact
         self.fields: dict[str, list[str]] = {}
-        self._known: dict[int, dict[str, Any]] = {}
+        self._known = operation.contract.members
 
     def settle(self) -> None:
         if self.fields:

@@ -67,7 +67,7 @@ class Operation:
     def action(self) -> str:
         return (self.grammar.soapaction or "").strip()
 
-    @property
+    @cached_property
     def parameters(self) -> dict[str, Any]:
         """What a call may name: parameter → zeep element or attribute."""
         body = self.grammar.input.body if self.grammar.input is not None else None
@@ -77,13 +77,13 @@ class Operation:
             return {body.name: body}
         return dict([*body.type.elements, *body.type.attributes])
 
-    @property
+    @cached_property
     def headers(self) -> dict[str, Any]:
         """SOAP headers the WSDL declares for the request: name → zeep element."""
         header = self.grammar.input.header if self.grammar.input is not None else None
         return dict(header.type.elements) if header is not None else {}
 
-    @property
+    @cached_property
     def faults(self) -> dict[str, Any]:
         """Faults the WSDL declares for it: name → zeep element of their detail."""
         found = {}
@@ -228,6 +228,8 @@ class Contract:
     addressed: frozenset[str] = field(repr=False)
     digest: str = field(repr=False)
     """SHA-256 over all its documents, to tell when a publisher's contract changed."""
+    members: dict[int, dict[str, Any]] = field(default_factory=dict, repr=False, kw_only=True)
+    """What a request may give for each structure, by its type's identity: filled as they are met."""
     readers: Readers = field(repr=False)
     """What reads its answers, compiled as they are met."""
     notes: tuple[str, ...] = ()

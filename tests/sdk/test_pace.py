@@ -25,7 +25,7 @@ async def test_the_loop_turns_once_the_budget_is_spent_and_not_before() -> None:
     pace = Pace(0.5, clock=clock, pause=pause)
     for now in (0.1, 0.4, 0.5, 0.6, 0.9, 1.1):  # noqa: B007
         await pace.breathe()
-    assert pauses == [0.5, 1.1]
+    assert pauses == [0.5, 0.5, 1.1, 1.1]
 
 
 class Clock:

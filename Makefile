@@ -37,6 +37,7 @@ check: $(VENV)/dev  ## the tests
 
 torture: $(VENV)/dev  ## never lost, never twice: the long runs, about half an hour
 	$(BIN)/python -m tests.torture.crash_points
+	$(BIN)/python -m tests.torture.lasting_points
 	RELAIS_MODEL_SEQUENCES=5000 $(BIN)/pytest -q --timeout 0 tests/gateway/test_delivery_model.py
 	$(BIN)/python -m tests.torture.kill_loop --keys 2000 --kills 40 --naive || true
 	$(BIN)/python -m tests.torture.kill_loop

@@ -10,6 +10,7 @@ import structlog
 
 from gateway import journal
 
+from . import lasting_points
 from .crash_points import CASES, every_case
 
 
@@ -24,3 +25,13 @@ async def test_no_death_at_any_point_loses_or_doubles() -> None:
     """A third of the cases; `make torture` plays all of them."""
     assert CASES >= 120
     assert await every_case(("done", "refused", "reset, executed", "reset, lost"), ("reconcilable",)) == {}
+
+
+async def test_no_death_at_any_point_loses_or_doubles_what_goes_on_after_the_answer() -> None:
+    """A fifth of the cases; `make torture` plays all of them."""
+    assert await lasting_points.every_case(("reset, executed", "done"), ("is busy once",)) == {}
+
+
+async def test_the_crash_points_see_a_message_that_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.store.followed.tell", lambda *_: None)
+    assert await lasting_points.every_case(("done",), ("accepts",), ()) != {}

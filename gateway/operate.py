@@ -23,7 +23,7 @@ from .deliveries import instant
 from .sealing import Seal, Unsealable
 from .sent import Sent
 from .settings import GatewaySettings, load
-from .store import REVISION, Store, followed, operator, records, revision, upgrade
+from .store import REVISION, Store, followed, operator, outbox, records, revision, upgrade
 
 __all__ = ["register", "reseal_all"]
 
@@ -183,14 +183,17 @@ def register(commands: typer.Typer, say: Say, rows: Rows) -> None:
             row = records.find(connection, delivery)
             if row is not None and content:
                 records.write_audit(connection, now, getpass.getuser(), "show", delivery, "")
-            return row
+            return row, followed.of(connection, delivery), outbox.counts(connection, delivery)
 
-        row = on_store(settings, read)
+        row, follow, messages = on_store(settings, read)
         if row is None:
             raise _none(delivery)
-        said = _plainly(row)
+        said = {**_plainly(row), "followed": follow and _plainly(follow), "callbacks": messages}
         if content:
-            said |= _content(Seal(settings.keys_file), row)
+            seal = Seal(settings.keys_file)
+            said |= _content(seal, row)
+            if follow is not None:
+                said["followed"]["progress"] = _opened(seal, follow, "progress", "delivery")
         print(json.dumps(said, indent=1, ensure_ascii=False))
 
     @journal.command("resolve", help=say("Dire comment une livraison a fini.", "Say how a delivery ended."))

@@ -247,6 +247,16 @@ async def test_a_callback_that_was_given_up_is_listed_and_sent_again_with_a_trac
     assert [line["action"] for line in await rows(config, audit)] == ["callback resend"]
 
 
+async def test_a_delivery_is_shown_with_what_follows(config: Path) -> None:
+    (one,) = await parked(config)
+    await let_be_done(config, one, status="pending")
+    shown = json.loads((await relais(config, "deliveries", "show", one)).output)
+    assert (shown["followed"]["status"], shown["callbacks"]) == ("pending", {"PENDING": 1})
+    assert "iris" not in json.dumps(shown)
+    shown = json.loads((await relais(config, "deliveries", "show", one, "--content")).output)
+    assert shown["followed"]["progress"] == {"name": "iris"}
+
+
 async def test_the_report_tells_what_nothing_explains(config: Path) -> None:
     assert (await relais(config, "db", "upgrade")).exit_code == 0
     assert (await relais(config, "deliveries", "report")).exit_code == 0

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from contract_tests import certify, coverage
+from contract_tests.__main__ import app
 from contract_tests.checks import registry
 from contract_tests.core.check import Misdeclared, Registry
 from contract_tests.core.requirement import Requirement, catalogue
@@ -79,6 +82,20 @@ def test_the_coverage_check_refuses_what_is_incomplete() -> None:
     assert any(line.startswith("PUB-HTTP-7: no mutant") for line in coverage.problems(mutants=fewer))
     without = [one for one in registry.all() if one.requirements[0].id != "PUB-ENV-1"]
     assert "PUB-ENV-1 (MUST): neither a check nor a reason" in coverage.problems(checks=without)
+    idle = [*mutants, ("idle", frozenset[str]())]
+    assert coverage.problems(mutants=idle) == ["mutant idle: fails nothing"]
+    known = catalogue()
+    excused = replace(known["PUB-ENV-1"], reason=BOTH)
+    both = replace(known, requirements={**known.requirements, "PUB-ENV-1": excused})
+    assert coverage.problems(known=both) == ["PUB-ENV-1: both a check and a reason for not being testable"]
+
+
+def test_the_command_fails_when_the_coverage_is_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coverage, "problems", lambda: ["PUB-ENV-1: no mutant proves x"])
+    assert CliRunner().invoke(app, ["coverage"]).exit_code == 0
+    refused = CliRunner().invoke(app, ["coverage", "--check"])
+    assert refused.exit_code == 1
+    assert "no mutant proves" in refused.output
 
 
 def test_the_figures_of_the_document_are_those_of_today() -> None:

@@ -6,6 +6,7 @@ tomorrow is judged without a line here.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -17,6 +18,8 @@ from typing import Any
 
 import pytest
 
+import contract_tests
+from contract_tests import init
 from contract_tests.checks import registry
 from contract_tests.core.endpoints import Followed
 from contract_tests.core.execute import execute
@@ -26,7 +29,7 @@ from contract_tests.wire import Wire
 from sdk.openapi import document
 from sdk.spec import Contract
 from tests.contract_tests.every import EVERY
-from tests.contract_tests.shipped import SHIPPED, Kind, opened, served
+from tests.contract_tests.shipped import BASIC, SHIPPED, Kind, opened, served
 
 pytestmark = pytest.mark.filterwarnings("ignore::contract_tests.pytest_plugin.Recommendation")
 
@@ -70,6 +73,22 @@ async def test_every_endpoint_is_judged_as_what_its_result_type_names(kind: Kind
             continue
         if key in instance.profiles:
             assert instance.profiles[key] in PROFILES[endpoint.result.contract], key
+
+
+async def test_the_file_that_init_writes_from_our_document_runs_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(init.VARIABLE, BASIC["password"])
+    kind = next(kind for kind in SHIPPED if kind.connector.name == "municipal")
+    async with served(kind, tmp_path / "data") as instance:
+        url = f"{instance.url}/municipal/test/openapi.json"
+        document = await init.described(url, BASIC["user"])
+        assert document is not None
+        written = init.written(url, document, BASIC["user"])
+        run = await contract_tests.certify(contract_tests.read(tomllib.loads(written)), rate=0, seed=1)
+    assert {one.profile.id for one in run.verdicts} == {"request", "search", "choices"}
+    assert {one.judgement for one in run.verdicts} <= {"conformant", "partial"}
+    assert BASIC["password"] not in written
 
 
 def test_every_connector_of_the_installation_is_judged() -> None:

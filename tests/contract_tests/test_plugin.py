@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from contract_tests import toml
+from contract_tests.checks import registry
 from contract_tests.reference import PASSWORD, USER
 from tests.contract_tests.test_command import Fragile, _served
 
 pytest_plugins = ["pytester"]
+assert registry.all()  # imported here: pytester forgets what its runs import, and a check is registered once
 
 
 @pytest.fixture

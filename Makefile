@@ -50,6 +50,7 @@ docs: $(VENV)/dev  ## write the generated reference again
 bench: $(VENV)/dev requirements-bench.lock  ## the comparison of benchmarks/, about ten minutes
 	$(INSTALL) --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m benchmarks.gateway
+	$(BIN)/python -m benchmarks.soap
 
 lock:  ## choose the newest versions again (needs uv)
 	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra build pyproject.toml -o requirements.lock

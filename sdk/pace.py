@@ -22,27 +22,31 @@ class Collector:
     def __init__(self, after: float = 0.5, most: float = 30.0) -> None:
         self._after = after
         self._most = most
-        self._held_at: float | None = None
-        self._release: asyncio.TimerHandle | None = None
+        self._since = self._until = 0.0
+        self._holds = False
 
     def hold(self, loop: Any = None) -> None:
         """From now on, and for a while after the last time this was asked."""
         loop = loop or asyncio.get_running_loop()
-        if self._held_at is None:
-            if not gc.isenabled():
-                return
+        now = loop.time()
+        self._until = now + self._after
+        if not self._holds and gc.isenabled():
             gc.disable()
-            self._held_at = loop.time()
-        if self._release is not None:
-            self._release.cancel()
-        left = self._held_at + self._most - loop.time()
-        self._release = loop.call_later(max(0.0, min(self._after, left)), self.let_go)
+            self._holds, self._since = True, now
+            loop.call_later(self._after, self._look, loop)
 
     def let_go(self) -> None:
         """Collects as usual again."""
-        if self._held_at is not None:
-            self._held_at = self._release = None
+        if self._holds:
+            self._holds = False
             gc.enable()
+
+    def _look(self, loop: Any) -> None:
+        now = loop.time()
+        if now >= min(self._until, self._since + self._most):
+            self.let_go()
+        else:
+            loop.call_later(min(self._until, self._since + self._most) - now, self._look, loop)
 
 
 collector = Collector()
@@ -67,6 +71,7 @@ class Pace:
     async def breathe(self) -> None:
         """Returns at once, or after two turns of the loop."""
         if self._clock() - self._since >= self._budget:
+            collector.hold()
             await self._pause(0)
             await self._pause(0)  # a small call takes several turns
             self._since = self._clock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from typing import Any
 
 import pydantic
 import pytest
@@ -33,23 +34,19 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.timers: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
 
     def time(self) -> float:
         return self.now
 
-    def call_later(self, seconds: float, call: Callable[[], None]) -> Clock:
-        self.timers = [(self.now + seconds, call)]
-        return self
-
-    def cancel(self) -> None:
-        self.timers = []
+    def call_later(self, seconds: float, call: Callable[..., None], *arguments: Any) -> None:
+        self.timers.append((self.now + seconds, call, arguments))
 
     def wait(self, until: float) -> None:
+        while self.timers and self.timers[0][0] <= until:
+            self.now, call, arguments = self.timers.pop(0)
+            call(*arguments)
         self.now = until
-        for due, call in self.timers:
-            if due <= until:
-                call()
 
 
 def test_the_collector_waits_until_large_work_is_over() -> None:

@@ -157,8 +157,8 @@ class HealthCover(Benefit):
     avec_participation: bool | None = member("Avec participation financière", False)
 
 
-class DisabledChildBenefit(Partial):
-    """L'allocation d'éducation de l'enfant handicapé."""
+class ChildBenefit(Partial):
+    """Une allocation pour un enfant : qui y ouvre droit, ou la reçoit."""
 
     status: str | None = member("allocataire, ouvrant_droit ou non_beneficiaire", "allocataire")
     date_debut_droit: Day | None = member("Ouverture du droit", "2024-11-01")

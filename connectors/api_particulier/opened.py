@@ -79,6 +79,7 @@ OPENS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "dss/allocation_soutien_familial": {"allocation_soutien_familial": _ALL},
     "dss/complementaire_sante_solidaire": {"complementaire_sante_solidaire": _ALL},
     "dss/allocation_enfant_handicape": {"cnav_allocation_enfant_handicape": _ALL},
+    "dss/allocation_rentree_scolaire": {"cnav_allocation_rentree_scolaire": _ALL},
     "dss/participation_familiale_eaje": {
         "cnav_participation_familiale_eaje_allocataires": ("allocataires",),
         "cnav_participation_familiale_eaje_enfants": ("enfants",),

@@ -170,6 +170,7 @@ _BENEFITS: Mapping[str, Data] = {
         "date_debut_droit": _SINCE,
     },
     "allocation_enfant_handicape": {"status": "non_beneficiaire", "date_debut_droit": None},
+    "allocation_rentree_scolaire": {"status": "allocataire", "date_debut_droit": "2025-08-01"},
     "participation_familiale_eaje": {
         "allocataires": [{**_PARENTS[0], "code_cog_insee_commune_naissance": "35238"}],
         "enfants": [{**each, "code_cog_insee_commune_naissance": None} for each in _CHILDREN],

@@ -17,7 +17,7 @@ from connectors.api_particulier import ApiParticulier
 from connectors.api_particulier.pace import UNTOLD, Pace, Window
 from connectors.api_particulier.parameters import Given
 from connectors.api_particulier.refusals import refusal
-from connectors.api_particulier.routes import LEFT_OUT, ROUTES, Route
+from connectors.api_particulier.routes import LATER, LEFT_OUT, ROUTES, Route
 from connectors.api_particulier.simulator import ApiParticulierSimulator
 from sdk import Http, Misconfigured, Overloaded, UpstreamUnavailable
 from sdk.samples import samples
@@ -694,7 +694,7 @@ RELAXED = {"prenoms[]", "sexeEtatCivil", "recipient"}
 @needs_originals
 def test_every_route_of_the_later_versions_is_covered_with_its_parameters_and_scopes() -> None:
     documented = {each["path"]: each for each in json.loads((SHARED / "operations_index.json").read_text("utf-8"))}
-    ours = {route.path: route for route in ROUTES if route.version > 2}
+    ours = {route.path: route for route in ROUTES if route.version > 2 and route.path not in LATER}
     assert {path for path in documented if re.match(r"/v\d/", path)} == set(ours)
     for path, route in ours.items():
         wires = _wires(route)

@@ -37,6 +37,13 @@ def english(text: str) -> str:
     return text.en if isinstance(text, Text) else text
 
 
+def one_line(said: object, most: int = 500) -> str:
+    """A publisher's words as one line that may be shown: no control characters, no runs of spaces, `most` letters at
+    most; "" for nothing, a list or an object."""
+    text = "" if said is None or isinstance(said, (list, tuple, Mapping)) else str(said)
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:most]
+
+
 class RelaisError(Exception):
     """What every answer with `err` other than 0 is made of. Raise one of the six below, not this.
 

@@ -15,7 +15,16 @@ from urllib.parse import quote
 from yarl import URL
 
 from .call import current_call
-from .errors import InvalidInput, Misconfigured, NotFound, Rejected, Text, UpstreamInvalid, UpstreamUnavailable
+from .errors import (
+    InvalidInput,
+    Misconfigured,
+    NotFound,
+    Rejected,
+    Text,
+    UpstreamInvalid,
+    UpstreamUnavailable,
+    one_line,
+)
 from .files import File
 from .http import Http
 from .messages import Params, Response, invalid_answer, retry_after, word
@@ -190,15 +199,11 @@ class Rest:
             code = problem.get("code")
             text = text or next((problem[k] for k in ("detail", "title") if isinstance(problem.get(k), str)), None)
         code = str(code) if isinstance(code, (str, int)) and not isinstance(code, bool) else None
-        return _sentence(text), code[:100] if code and code.isprintable() else None
+        return one_line(text), code[:100] if code and code.isprintable() else None
 
 
 def _segment(value: Any) -> str:
     return quote(word(value), safe="")
-
-
-def _sentence(text: str | None) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text or "").split())[:500]
 
 
 def _file_name(response: Response) -> str:

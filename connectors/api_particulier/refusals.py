@@ -24,6 +24,7 @@ from sdk import (
     UpstreamInvalid,
     UpstreamUnavailable,
 )
+from sdk.errors import one_line
 from sdk.http import retry_after
 from sdk.messages import invalid_answer
 
@@ -236,5 +237,4 @@ def _word(value: Any) -> str:
 
 
 def _sentence(value: Any) -> str:
-    text = value if isinstance(value, str) else ""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:500]
+    return one_line(value) if isinstance(value, str) else ""

@@ -143,7 +143,7 @@ class CartadsSimulator(Simulator):
             (
                 Text("Déposer un dossier", en="Deposit a file"),
                 f"ID=$({_posted(f'{base_url}/deposits', DEPOSIT)} | tee /dev/stderr | "
-                'sed \'s/.*"id":"\\([^"]*\\).*/\\1/\')',
+                'sed \'s/.*"id": *"\\([^"]*\\).*/\\1/\')',
             ),
             (
                 Text("Dix minutes plus tard (simulateur)", en="Ten minutes later (simulator)"),

@@ -26,6 +26,7 @@ from sdk import (
     basic,
     read,
 )
+from sdk.errors import one_line
 
 from .models import Intervention, InterventionProgress, Settings, TownService, label
 
@@ -127,11 +128,11 @@ class ServiceRegister:
         raise self._refusal(envelope)
 
     def _refusal(self, envelope: dict[str, Any]) -> Rejected | NotFound:
-        kind = _line(envelope.get("err_class"), 100)
-        said = _line(envelope.get("err_desc"), 500)
+        kind = one_line(envelope.get("err_class"), 100)
+        said = one_line(envelope.get("err_desc"), 500)
         if kind.endswith(self._service.unknown):
             return NotFound(said or Text("Fiche inconnue.", en="No such record."), code=kind or None)
-        return Rejected(said or _WITHOUT_REASON, code=kind or None, detail=f"err {_line(envelope.get('err'), 40)}")
+        return Rejected(said or _WITHOUT_REASON, code=kind or None, detail=f"err {one_line(envelope.get('err'), 40)}")
 
 
 def not_kept(fields: list[str]) -> InvalidInput:
@@ -177,11 +178,6 @@ def _list(found: Any) -> list[Any]:
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         raise _outside("data is not a list of objects")
     return found
-
-
-def _line(value: Any, most: int) -> str:
-    text = "" if value is None or isinstance(value, dict | list) else str(value)
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:most]
 
 
 def _outside(why: str) -> UpstreamInvalid:

@@ -9,7 +9,16 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from sdk.errors import InvalidInput, Misconfigured, Rejected, RelaisError, Text, UpstreamInvalid, UpstreamUnavailable
+from sdk.errors import (
+    InvalidInput,
+    Misconfigured,
+    Rejected,
+    RelaisError,
+    Text,
+    UpstreamInvalid,
+    UpstreamUnavailable,
+    one_line,
+)
 
 _RULES: dict[str, tuple[str, Text]] = {
     "unique": (
@@ -144,4 +153,4 @@ def _place(orig: Any) -> str:
 def _raised(orig: Any) -> str:
     diagnosis = getattr(orig, "diag", None)
     said = getattr(diagnosis, "message_primary", None) if diagnosis is not None else str(orig)
-    return " ".join("".join(c if c.isprintable() else " " for c in said or "").split())[:300]
+    return one_line(said, 300)

@@ -16,6 +16,7 @@ from sdk.errors import (
     RelaisError,
     UpstreamInvalid,
     UpstreamUnavailable,
+    one_line,
 )
 from sdk.http import Http, Request, Response
 from sdk.rest import Rest
@@ -336,3 +337,14 @@ async def test_an_answered_error_leaves_the_effect_marked_as_sent() -> None:
         with serving(new_call(repeatable=False)) as call, pytest.raises(UpstreamInvalid):
             await Rest(http, odd.url).post("x", json={})
         assert call.effect_sent is True
+
+
+def test_a_publishers_words_become_one_line_that_may_be_shown() -> None:
+    assert one_line("  Refusé :\r\n\tle\x00 dossier\u2028est clos  ") == "Refusé : le dossier est clos"
+    assert (one_line("abcdef", 3), one_line(12), one_line(None), one_line(["a"]), one_line({"a": 1})) == (
+        "abc",
+        "12",
+        "",
+        "",
+        "",
+    )

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -263,7 +264,8 @@ def inherited() -> socket.socket | None:
     return None
 
 
-async def _live(server: Server, listening: socket.socket, admin: socket.socket | None) -> None:
+async def _live(server: Server, log_level: str, listening: socket.socket, admin: socket.socket | None) -> None:
+    journal.configure(log_level)  # from here on lines are written by a thread, which a process that forks must not have
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -285,10 +287,11 @@ def serve(settings: GatewaySettings, connectors: Mapping[str, type[AnyConnector]
     """Serves until SIGTERM or Ctrl-C; returns the exit code. One process per worker, on one socket."""
     listening = inherited() or bind(settings.gateway.listen)
     admin = bind(settings.gateway.admin_listen) if settings.gateway.admin_listen else None
-    journal.configure(settings.gateway.log_level)
+    journal.configure(settings.gateway.log_level, stream=sys.stdout)
     if workers == 1:
         registry = _opened_once(settings, connectors, _ports(listening, admin))
-        uvloop.run(_live(Server(settings, connectors, registry=registry), listening, admin))
+        server = Server(settings, connectors, registry=registry)
+        uvloop.run(_live(server, settings.gateway.log_level, listening, admin))
         return 0
     return _supervise(settings, connectors, listening, admin, workers)
 
@@ -325,7 +328,7 @@ def _supervise(
     stopping = False
 
     def start(rank: int) -> None:
-        journal.flush()
+        sys.stdout.flush()
         pid = os.fork()
         if pid:
             children[pid] = rank
@@ -335,7 +338,7 @@ def _supervise(
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             lead = rank == 0
             server = Server(settings, connectors, lead=lead, registry=registry)
-            uvloop.run(_live(server, listening, admin if lead else None))
+            uvloop.run(_live(server, settings.gateway.log_level, listening, admin if lead else None))
             code = 0
         except RelaisError as error:
             log.error("worker_failed", reason=error.message)

@@ -185,7 +185,7 @@ def configure(level: str = "info", *, stream: TextIO | Lines | None = None) -> N
 
 
 def flush() -> None:
-    """Waits for the lines still to be written: before a process forks or ends."""
+    """Waits for the lines still to be written: before a process ends."""
     if _lines is not None:
         _lines.flush()
 

@@ -42,6 +42,7 @@ torture: $(VENV)/dev  ## never lost, never twice: the long runs, about half an h
 	$(BIN)/python -m tests.torture.kill_loop --keys 2000 --kills 40 --naive || true
 	$(BIN)/python -m tests.torture.kill_loop
 	$(BIN)/python -m tests.torture.nodes
+	RELAIS_TORTURE_SEALED=10000 $(BIN)/pytest -q --timeout 0 tests/gateway/test_operate.py -k sealed_again
 	$(BIN)/python -m tests.torture.payments
 
 docs: $(VENV)/dev  ## write the generated reference again

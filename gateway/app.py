@@ -25,6 +25,7 @@ from typing import Any
 import uvloop
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+from sqlalchemy import Connection
 
 from sdk import envelope
 from sdk.egress import Egress
@@ -47,9 +48,11 @@ from .registry import AnyConnector, Registry
 from .sealing import Seal
 from .settings import GatewaySettings, personal_days
 from .store import Store, StoreUnavailable
+from .store.operator import Figures, figures
 
 GRACE = 25.0
 PURGE_EVERY = 3600.0
+FIGURES_EVERY = 5.0
 IDLE_PATIENCE = 2.0
 """Seconds a silent connection is kept while draining: what its owner was just sending is still answered."""
 KEEP_ALIVE = 75.0
@@ -153,7 +156,7 @@ class Server:
         # What was built so far lives as long as the process: full collections need not walk it again.
         gc.collect()
         gc.freeze()
-        await self._begin_work()
+        await self._begin_work(metrics)
         await self._listen(self.dispatch, listening)
         if admin is not None:
             await self._listen(partial(_figures, metrics), admin)
@@ -162,12 +165,28 @@ class Server:
     def _towards(self, denied_ports: frozenset[int]) -> Callable[[frozenset[tuple[str, int]]], Egress]:
         return partial(Egress, private=self._settings.egress.private, denied_ports=denied_ports)
 
-    async def _begin_work(self) -> None:
+    async def _begin_work(self, metrics: Metrics) -> None:
         """Makes this process known to the others, then takes its share of the work."""
         await self.deliveries.beat()
         self.jobs.keep(self._settings.deliveries.lease / 4, self.deliveries.beat)
         self.jobs.every("purge", PURGE_EVERY, partial(self.deliveries.purge, personal_days(self._settings)))
         await self.jobs.start()
+        if self._lead:
+            self.jobs.keep(FIGURES_EVERY, partial(self._measure, metrics))
+
+    async def _measure(self, metrics: Metrics) -> None:
+        """What stands in the store; read by one process of each node."""
+        now, lease = self._clock(), self._settings.deliveries.lease
+
+        def read(connection: Connection) -> tuple[Figures, dict[str, float]]:
+            return figures(connection, now, lease), self.jobs.due(connection)
+
+        try:
+            found, due = await self._store.run(read)
+        except StoreUnavailable:
+            metrics.stored(None, {})
+            raise
+        metrics.stored(found, {work: max(0.0, now - due.get(work, now)) for work in self.jobs.kinds})
 
     async def _listen(self, answer: Callable[[web.BaseRequest], Any], listening: socket.socket) -> None:
         server = _Listener(

@@ -70,7 +70,7 @@ class Follow(Look):
         began = journal.clock()
         search = getattr(instance.connector, endpoint.declaration.find or "")
         try:
-            async with within(new_call(SEARCH_BUDGET)):
+            async with within(new_call(SEARCH_BUDGET, unattended=True)):
                 found = await search(row["reference"])
         except (RelaisError, TimeoutError, NotImplementedError) as error:
             await self._later(row, f"search: {type(error).__name__}")
@@ -126,7 +126,8 @@ class Follow(Look):
             tells=row["caller"] is not None,
             tries=again["tries"],
         )
-        attempt = journal.start(instance, endpoint, arguments, begun, new_call(0.0), owed=True)
+        call = new_call(0.0, unattended=True)
+        attempt = journal.start(instance, endpoint, arguments, begun, call, owed=True)
         end = await attempt.ended
         log.info("followed", delivery=row["id"], instance=row["instance"], state=end.state, attempt=begun.attempt)
 

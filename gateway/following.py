@@ -98,7 +98,7 @@ class Following(Look):
         """What the publisher says now, None when it says nothing: then there is a next time."""
         look = look_of(made, instance.endpoints)
         try:
-            async with within(new_call(LOOK_BUDGET)):
+            async with within(new_call(LOOK_BUDGET, unattended=True)):
                 arguments = look_arguments(look, row["upstream_id"], self._deliveries.expected(row))
                 return await run(instance.connector, look, arguments.keywords)  # type: ignore[no-any-return]
         except NotFound:

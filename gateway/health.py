@@ -209,7 +209,7 @@ class Watch:
         started = time.monotonic()
         outcome = "ok"
         try:
-            with serving(new_call(schedule.interval)):
+            with serving(new_call(schedule.interval, unattended=True)):
                 await schedule.function(instance.connector)
         except RelaisError as error:
             outcome = type(error).__name__

@@ -7,9 +7,12 @@ imported: hence the import inside `Metrics`, which each process makes after `ser
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from sdk.http import HttpState
+
+from .store.operator import Figures
 
 _BUCKETS = (0.005, 0.02, 0.1, 0.3, 1.0, 3.0, 10.0, 25.0)
 
@@ -82,6 +85,11 @@ class Metrics:
         self._work = prometheus.Counter(
             "relais_work", "Rows of the store looked at without a caller", ["work", "outcome"], registry=registry
         )
+        self._deliveries = self._stored("relais_deliveries", "Deliveries without an end", ["state"])
+        self._untold = self._stored("relais_callbacks_waiting", "Callbacks not accepted yet, and given up", ["state"])
+        self._oldest = self._stored("relais_work_oldest_due_seconds", "How long the first due row has waited", ["work"])
+        self._processes = self._stored("relais_processes", "Processes seen alive, of all nodes", [])
+        self._store = self._stored("relais_store_available", "1 when the store could be read the last time", [])
         self._children: dict[tuple[str, str, str], tuple[Any, Any, Any]] = {}
 
     def observe(self, connector: str, endpoint: str, outcome: str, seconds: float, upstream_seconds: float) -> None:
@@ -122,6 +130,23 @@ class Metrics:
     def called_back(self, client: str, outcome: str) -> None:
         """A caller was told something later; `outcome` is accepted, retried or given_up."""
         self._callbacks.labels(client, outcome).inc()
+
+    def _stored(self, name: str, said: str, labels: list[str]) -> Any:
+        """A figure of the store, the same in all nodes: one process of each reads it."""
+        return self._prometheus.Gauge(name, said, labels, multiprocess_mode="mostrecent", registry=self._registry)
+
+    def stored(self, figures: Figures | None, waited: Mapping[str, float]) -> None:
+        """What stands in the store, None when it could not be read; `waited` is kind of work → seconds."""
+        self._store.set(figures is not None)
+        if figures is None:
+            return
+        for state, count in figures.deliveries.items():
+            self._deliveries.labels(state).set(count)
+        for state, count in figures.callbacks.items():
+            self._untold.labels(state).set(count)
+        for work, seconds in waited.items():
+            self._oldest.labels(work).set(round(seconds, 1))
+        self._processes.set(figures.processes)
 
     def worked(self, work: str, outcome: str) -> None:
         """A row of a kind of work was looked at; `outcome` is `ok`, `failed` or `store`."""

@@ -51,7 +51,7 @@ class Call:
     is asked before each effect and raises when it may not leave any more; `effects` counts those it let go. `earlier`
     are the publisher's ids made before for the same subject (`@create(subject=…)`) and not known to have ended without
     effect, oldest first. `made({"reference": "F1"})` tells what this instance made for a subject and follows, oldest
-    first; nothing outside the gateway.
+    first; nothing outside the gateway. `unattended` is True where nobody waits for the answer: callers go first.
     """
 
     request_id: str
@@ -64,6 +64,7 @@ class Call:
     earlier: tuple[str, ...] = ()
     made: Callable[[Mapping[str, object]], Awaitable[tuple[Made, ...]]] = _nothing_made
     guard: Callable[[], None] | None = None
+    unattended: bool = False
     exchanges: int = 0
     upstream_seconds: float = 0.0
     notes: dict[str, object] = field(default_factory=dict)
@@ -80,10 +81,20 @@ _current: ContextVar[Call] = ContextVar("relais_call")
 
 
 def new_call(
-    budget: float = DEFAULT_BUDGET, *, repeatable: bool = True, clock: Callable[[], float] = time.monotonic
+    budget: float = DEFAULT_BUDGET,
+    *,
+    repeatable: bool = True,
+    unattended: bool = False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Call:
     """A call that starts now and must be answered within `budget` seconds."""
-    return Call(request_id=f"{getrandbits(128):032x}", deadline=clock() + budget, repeatable=repeatable, clock=clock)
+    return Call(
+        request_id=f"{getrandbits(128):032x}",
+        deadline=clock() + budget,
+        repeatable=repeatable,
+        unattended=unattended,
+        clock=clock,
+    )
 
 
 def current_call() -> Call:

@@ -241,11 +241,18 @@ class Breaker:
 # --- limit ------------------------------------------------------------------------------------------------------------
 
 
+SHARE = 0.25
+"""Of an instance's limit, what calls nobody waits for may use; one at least."""
+PATIENCE = 25.0
+"""Seconds such a call waits for its turn."""
+
+
 class Limit:
     """At most `most` requests at once; `queue` more wait at most `wait` seconds; the others get `Overloaded`.
 
     Under overload the newest waiter goes first: the oldest one's caller is the likeliest to have left. The limit falls
-    when the publisher times out or says it is busy, down to 2, and climbs back slowly.
+    when the publisher times out or says it is busy, down to 2, and climbs back slowly. Calls nobody waits for
+    (`Call.unattended`) take at most a quarter of it, and only while no caller waits; they are patient.
     """
 
     def __init__(self, most: int, queue: int, wait: float, *, clock: Clock = time.monotonic) -> None:
@@ -255,21 +262,27 @@ class Limit:
         self._clock = clock
         self._floor = min(2, most)
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._patient: deque[asyncio.Future[None]] = deque()
         self._lowered = -1.0
         self.current = float(most)
         self.in_flight = 0
+        self.unattended = 0
+        """Of the requests in flight, those nobody waits for."""
 
     @property
     def queued(self) -> int:
-        """Requests waiting for their turn."""
+        """Requests of callers waiting for their turn."""
         return len(self._waiting)
 
     def __call__(self, inner: Send) -> Send:
         async def send(request: Request) -> Response:
-            if self.in_flight < int(self.current) and not self._waiting:
+            unattended = current_call().unattended
+            if unattended:
+                await self._patient_turn()
+            elif self.in_flight < int(self.current) and not self._waiting:
                 self.in_flight += 1
             else:
-                await self._turn()
+                await self._callers_turn()
             try:
                 response = await inner(request)
             except UpstreamUnavailable as error:
@@ -283,17 +296,32 @@ class Limit:
                     self.current = min(float(self._most), self.current + 1 / self.current)
                 return response
             finally:
-                self._release()
+                self._release(unattended)
 
         return send
 
-    async def _turn(self) -> None:
+    async def _callers_turn(self) -> None:
         if len(self._waiting) >= self._queue:
             raise _overloaded("queue full")
+        await self._turn(self._waiting, min(self._wait, current_call().remaining()), unattended=False)
+
+    async def _patient_turn(self) -> None:
+        if self._has_room():
+            self.in_flight += 1
+            self.unattended += 1
+        else:
+            await self._turn(self._patient, min(PATIENCE, current_call().remaining() / 2), unattended=True)
+
+    def _has_room(self) -> bool:
+        """Whether a request nobody waits for may go."""
+        share = max(1, int(self.current * SHARE))
+        return not self._waiting and self.in_flight < int(self.current) and self.unattended < share
+
+    async def _turn(self, line: deque[asyncio.Future[None]], longest: float, *, unattended: bool) -> None:
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
-        self._waiting.append(turn)
-        patience = loop.call_later(min(self._wait, current_call().remaining()), self._give_up, turn)
+        line.append(turn)
+        patience = loop.call_later(longest, self._give_up, line, turn)
         try:
             await turn
         except TimeoutError:
@@ -301,25 +329,32 @@ class Limit:
         except BaseException:
             if turn.cancelled() or not turn.done():
                 with suppress(ValueError):
-                    self._waiting.remove(turn)
+                    line.remove(turn)
             elif turn.exception() is None:
-                self._release()  # the turn had just been given
+                self._release(unattended)  # the turn had just been given
             raise
         finally:
             patience.cancel()
 
-    def _give_up(self, turn: asyncio.Future[None]) -> None:
+    def _give_up(self, line: deque[asyncio.Future[None]], turn: asyncio.Future[None]) -> None:
         if not turn.done():
-            self._waiting.remove(turn)
+            line.remove(turn)
             turn.set_exception(TimeoutError())
 
-    def _release(self) -> None:
+    def _release(self, unattended: bool) -> None:
         self.in_flight -= 1
+        self.unattended -= unattended
         while self._waiting and self.in_flight < int(self.current):
             newest_first = len(self._waiting) * 2 > self._queue
             turn = self._waiting.pop() if newest_first else self._waiting.popleft()
             if not turn.done():
                 self.in_flight += 1
+                turn.set_result(None)
+        while self._patient and self._has_room():
+            turn = self._patient.popleft()
+            if not turn.done():
+                self.in_flight += 1
+                self.unattended += 1
                 turn.set_result(None)
 
     def _lower(self) -> None:

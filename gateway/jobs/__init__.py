@@ -125,4 +125,6 @@ class Jobs:
                 if not quiet:
                     log.error("store_unavailable", detail=error.detail)
                 quiet = True
+            except Exception as error:
+                log.error("internal", exc_info=error)
             await self._sleep(pause)

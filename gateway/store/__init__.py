@@ -33,7 +33,7 @@ __all__ = ["REVISION", "Store", "StoreUnavailable", "audit", "deliveries", "node
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
-REVISION = "0002"
+REVISION = "0003"
 """The schema this version is written for: the last file of `migrations/versions`."""
 MOST_IN_A_GROUP = 100
 PATIENCE = 5.0

@@ -8,12 +8,26 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Table, func, or_, select, update
 
+from . import followed as followed_rows
 from . import outbox, records
 from .outbox import Told
 from .records import PARKED, write_audit
-from .tables import callbacks, deliveries, followed, nodes
+from .tables import DEAD, OPEN, callbacks, deliveries, followed, nodes
 
-__all__ = ["SEALED", "counts", "erase", "found", "report", "reseal", "resend", "resolve", "tell_again", "told"]
+__all__ = [
+    "SEALED",
+    "Figures",
+    "counts",
+    "erase",
+    "figures",
+    "found",
+    "report",
+    "reseal",
+    "resend",
+    "resolve",
+    "tell_again",
+    "told",
+]
 
 table = deliveries.c
 
@@ -58,9 +72,32 @@ def found(
     return connection.execute(query).mappings().all()
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What stands in the store, for the metrics: deliveries without an end by state, callbacks by state, and processes
+    seen alive; cheap to count, however long the journal.
+    """
+
+    deliveries: Mapping[str, int]
+    callbacks: Mapping[str, int]
+    processes: int
+
+
+def figures(connection: Connection, now: float, lease: float) -> Figures:
+    """The figures of this instant."""
+    open_: dict[str, int] = dict.fromkeys((*records.UNDER_WAY, *PARKED), 0)
+    for state, count in connection.execute(select(table.state, func.count()).where(OPEN).group_by(table.state)):
+        open_[state] = int(count)
+    waiting = select(func.count()).select_from(callbacks).where(callbacks.c.next_at.is_not(None))
+    dead = select(func.count()).select_from(callbacks).where(DEAD)
+    alive = select(func.count()).select_from(nodes).where(nodes.c.seen >= now - lease)
+    told = {"PENDING": int(connection.scalar(waiting) or 0), "DEAD": int(connection.scalar(dead) or 0)}
+    return Figures(open_, told, int(connection.scalar(alive) or 0))
+
+
 def counts(connection: Connection, now: float, lease: float) -> dict[str, int]:
-    """How many deliveries per state, objects followed, callbacks per state, what is overdue by a minute, and the living
-    processes.
+    """How many deliveries per state, objects followed, callbacks per state, what is overdue by a minute, how long
+    the first of it has waited, and the living processes.
     """
 
     def many(*conditions: Any) -> int:
@@ -69,6 +106,8 @@ def counts(connection: Connection, now: float, lease: float) -> dict[str, int]:
     states = connection.execute(select(table.state, func.count()).group_by(table.state)).all()
     told = connection.execute(select(callbacks.c.state, func.count()).group_by(callbacks.c.state)).all()
     late = now - 60
+    due = (records.first_due(connection), followed_rows.first_due(connection), outbox.first_due(connection))
+    first = [at for at in due if at is not None]
     overdue = (
         many(table.next_at < late) + many(followed.c.next_at < late) + many(outbox.FIRST, callbacks.c.next_at < late)
     )
@@ -77,6 +116,7 @@ def counts(connection: Connection, now: float, lease: float) -> dict[str, int]:
         "followed": many(followed.c.next_at.is_not(None)),
         **{f"callbacks {state}": int(count) for state, count in told},
         "overdue": overdue,
+        "oldest due, seconds": max(0, int(now - min(first, default=now))),
         "processes": many(nodes.c.seen >= now - lease),
     }
 

@@ -19,7 +19,12 @@ from sqlalchemy import (
     text,
 )
 
-__all__ = ["audit", "callbacks", "deliveries", "followed", "metadata", "nodes", "nonces", "schedules"]
+__all__ = ["DEAD", "OPEN", "audit", "callbacks", "deliveries", "followed", "metadata", "nodes", "nonces", "schedules"]
+
+OPEN = text("state IN ('RECEIVED', 'SENDING', 'UNKNOWN', 'PARKED', 'DUPLICATED')")
+"""Deliveries without an end, as the index that counts them is declared."""
+DEAD = text("state = 'DEAD'")
+"""Callbacks given up, likewise."""
 
 metadata = MetaData()
 
@@ -77,6 +82,7 @@ deliveries = Table(
         sqlite_where=text("state = 'SENDING'"),
         postgresql_where=text("state = 'SENDING'"),
     ),
+    Index("deliveries_open", "state", sqlite_where=OPEN, postgresql_where=OPEN),
     Index("deliveries_reference", "reference"),
     Index("deliveries_updated", "updated"),
     Index("deliveries_subject", "subject", sqlite_where=text("subject <> ''"), postgresql_where=text("subject <> ''")),
@@ -134,6 +140,7 @@ callbacks = Table(
         sqlite_where=text("next_at IS NOT NULL"),
         postgresql_where=text("next_at IS NOT NULL"),
     ),
+    Index("callbacks_dead", "state", sqlite_where=DEAD, postgresql_where=DEAD),
     Index("callbacks_delivery", "delivery"),
 )
 """What callers are still to be told, one row per change, in the transaction of that change."""

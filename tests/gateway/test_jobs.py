@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import inspect, select
+from sqlalchemy import inspect, select, text
 
-from gateway.store import REVISION, Store, _migrate, deliveries, records, revision, sync_engine, upgrade
+from gateway.store import REVISION, Store, _migrate, deliveries, operator, records, revision, sync_engine, upgrade
 from gateway.store.records import New, Retention
+from gateway.store.tables import DEAD, OPEN
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -106,3 +107,28 @@ async def test_what_waits_for_a_person_is_not_purged(stores: tuple[Store, Store]
     begun = await one.run(lambda connection: records.begin(connection, new(1), "n", 0.0, 10.0))
     await one.run(lambda connection: records.finish(connection, begun.id, 1, "n", 0.0, {"state": "PARKED"}))
     assert await one.run(partial(records.purge, now=9e9, keep=Retention(7.0, 30.0, 400.0))) == (0, 0)
+
+
+async def test_the_figures_of_the_store_count_what_has_no_end(stores: tuple[Store, Store]) -> None:
+    one = stores[0]
+    for number, state in enumerate(("UNKNOWN", "PARKED", "DONE")):
+        begun = await one.run(
+            lambda connection, number=number: records.begin(connection, new(number), "n", 0.0, 10.0)  # type: ignore[misc]
+        )
+        end = partial(records.finish, delivery=begun.id, attempt=1, node="n", now=0.0, values={"state": state})
+        await one.run(end)
+    await one.run(lambda connection: records.beat(connection, "n", 100.0))
+    found = await one.run(partial(operator.figures, now=105.0, lease=10.0))
+    assert found.deliveries == {"RECEIVED": 0, "SENDING": 0, "UNKNOWN": 1, "PARKED": 1, "DUPLICATED": 0}
+    assert (found.callbacks, found.processes) == ({"PENDING": 0, "DEAD": 0}, 1)
+    assert (await one.run(partial(operator.counts, now=105.0, lease=10.0)))["oldest due, seconds"] == 105
+
+
+def test_what_has_no_end_is_counted_by_its_index(tmp_path: Path) -> None:
+    upgrade(url := f"sqlite:///{tmp_path / 'relais.db'}")
+    engine = sync_engine(url)
+    with engine.connect() as connection:
+        for table, condition in (("deliveries", OPEN), ("callbacks", DEAD)):
+            plan = connection.execute(text(f"EXPLAIN QUERY PLAN SELECT count(*) FROM {table} WHERE {condition}"))
+            assert "USING COVERING INDEX" in str(plan.all())
+    engine.dispose()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,10 @@ from gateway.store.outbox import Told, tell
 from gateway.store.records import New
 from gateway.store.tables import callbacks
 from gateway.store.tables import followed as objects
+from tests.torture.processes import spawn
+
+from .conftest import running
+from .garden import Garden
 
 
 @pytest.fixture
@@ -313,3 +320,74 @@ async def test_every_sealed_column_is_sealed_again(config: Path) -> None:
         assert seal.open(row["progress"], *place(row["delivery"], "progress")) == b'{"name":"iris"}'
     for row in await rows(config, callbacks):
         assert seal.open(row["body"], *place(row["id"], "callback")) == b'{"name":"tulip"}'
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+async def test_every_value_is_sealed_again_while_calls_go_on(
+    tmp_path: Path, database: str, request: pytest.FixtureRequest
+) -> None:
+    """`relais keys rotate` beside a gateway that serves: no call fails, and nothing opens in another row.
+
+    500 values here, 10,000 by `make torture`.
+    """
+    url = request.getfixturevalue("postgres") if database == "postgresql" else ""
+    settings = f'store = "{url}"' if url else ""
+    (tmp_path / "relais.toml").write_text(f'[gateway]\ndata = "data"\n{settings}\n')
+    sealed = int(os.environ.get("RELAIS_TORTURE_SEALED", "500"))
+    answered: list[int] = []
+    async with running(tmp_path / "data", Garden, settings={"password": "p"}, **({"store": url} if url else {})) as one:
+        journal = one.server.deliveries
+        await journal.store.run(lambda connection: connection.execute(deliveries.insert(), many(journal.seal, sealed)))
+        config = str(tmp_path / "relais.toml")
+        command = await spawn("-m", "gateway", "keys", "rotate", "-c", config)
+        rotating = asyncio.create_task(command.communicate())
+        while not rotating.done():
+            key = f"call-{len(answered)}"
+            for _ in range(2):  # made, then given again from its sealed answer
+                status, _, body = await one.call(
+                    "POST", "/garden/test/seeds", json={"name": "rose"}, headers={"Idempotency-Key": key}
+                )
+                answered.append(status)
+                assert (status, body["err"]) == (200, 0)
+        output, _ = await rotating
+        kept = await journal.store.run(lambda connection: connection.execute(select(deliveries)).mappings().all())
+    assert (command.returncode, int(output)) >= (0, sealed)
+    assert len(answered) >= 10
+    seal = Seal(tmp_path / "data" / "keys")
+    assert all(row["request"].startswith(seal.newest) for row in kept if row["request"] is not None)
+    rows_of_town = [row for row in kept if row["instance"] == "seeds/town"]
+    assert len(rows_of_town) == sealed
+    assert b"rose" in seal.open(rows_of_town[0]["request"], *place(rows_of_town[0]["id"]))
+    for row, other in itertools.pairwise(rows_of_town):
+        with pytest.raises(Unsealable):
+            seal.open(row["request"], *place(other["id"]))
+
+
+def many(seal: Seal, count: int) -> list[dict[str, Any]]:
+    """Rows of deliveries that have ended, each with a sealed request."""
+    made = []
+    for number in range(count):
+        name = records.new_id()
+        made.append(
+            {
+                "id": name,
+                "scope": f"s{number}",
+                "key": f"k:{number}",
+                "client": "wcs",
+                "instance": "seeds/town",
+                "endpoint": "POST seeds",
+                "delivery": "at-most-once",
+                "reference": f"REF-{number}",
+                "fingerprint": "f",
+                "state": "DONE",
+                "attempt": 1,
+                "unresolved": False,
+                "owed": False,
+                "tries": 0,
+                "patience": 1.0,
+                "created": time.time(),
+                "updated": time.time(),
+                "request": seal.seal(b'{"v":1,"values":{},"query":[],"type":null}\n{"name":"rose"}', *place(name)),
+            }
+        )
+    return made

@@ -608,6 +608,54 @@ async def test_a_failing_request_frees_its_place() -> None:
     assert limit.in_flight == 0
 
 
+async def unattended(send: Send, *names: str) -> list[asyncio.Task[Response | RelaisError]]:
+    """The same, for work of the gateway's own."""
+    with serving(new_call(60.0, unattended=True)):
+        return await started(send, *names)
+
+
+async def test_what_nobody_waits_for_takes_a_quarter_of_the_limit_at_most() -> None:
+    busy, limit = Busy(), Limit(8, 8, 5.0)
+    send = limit(busy)
+    jobs = await unattended(send, "job 1", "job 2", "job 3")
+    calls = await started(send, "a", "b")
+    assert busy.arrived == ["job 1", "job 2", "a", "b"]
+    await busy.let_go(1)
+    assert busy.arrived[4:] == ["job 3"]
+    await busy.let_go(4)
+    assert await asyncio.gather(*jobs, *calls) == [FINE] * 5
+    assert (limit.in_flight, limit.unattended) == (0, 0)
+
+
+async def test_callers_come_before_what_nobody_waits_for() -> None:
+    busy, limit = Busy(), Limit(1, 8, 5.0)
+    send = limit(busy)
+    first = await started(send, "a")
+    jobs = await unattended(send, "job")
+    second = await started(send, "b")
+    await busy.let_go(1)
+    assert busy.arrived == ["a", "b"]
+    await busy.let_go(1)
+    assert busy.arrived == ["a", "b", "job"]
+    await busy.let_go(1)
+    assert await asyncio.gather(*first, *jobs, *second) == [FINE] * 3
+
+
+async def test_what_nobody_waits_for_is_told_overloaded_only_after_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy, limit = Busy(), Limit(1, 8, 0.0)
+    monkeypatch.setattr("sdk.policies.PATIENCE", 0.01)
+    calls = await started(limit(busy), "a")
+    jobs = await unattended(limit(busy), "job")
+    (refused,) = await asyncio.gather(*jobs)
+    assert isinstance(refused, Overloaded)
+    assert refused.processed is False
+    jobs = await unattended(limit(busy), "cancelled")
+    jobs[0].cancel()
+    await busy.let_go(1)
+    assert await asyncio.gather(*calls) == [FINE]
+    assert (limit.in_flight, limit.unattended) == (0, 0)
+
+
 async def test_the_limit_falls_when_the_publisher_struggles_and_climbs_back() -> None:
     clock = Clock()
     limit = Limit(8, 8, 1.0, clock=clock)

@@ -16,27 +16,25 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from pydantic import ValidationError
-
 from sdk.cadence import FOLLOW_AT, next_look
-from sdk.call import Call, Made, within
+from sdk.call import Call, within
 from sdk.errors import InvalidInput, NotFound, Rejected, RelaisError, Text, UpstreamUnavailable, english
 from sdk.files import File
-from sdk.invoke import Arguments, expected_of, look_arguments, look_of, run
+from sdk.invoke import Arguments, expected_of, look_of, run
 from sdk.spec import Endpoint
 
 from .callbacks import message, told
-from .errors import InProgress, Internal, KeyMismatch, NeedsOperator, OutcomeUnknown, Pending, UnknownEndpoint
+from .errors import InProgress, Internal, KeyMismatch, NeedsOperator, OutcomeUnknown, Pending
 from .journal import log
 from .registry import Instance
-from .sealing import Seal, Unsealable
-from .sent import Sent, delivery_key, subject_digest, subject_of
+from .sealing import Seal
+from .sent import Sent, delivery_key, subject_of
 from .settings import DeliveryOptions
-from .store import Store, StoreUnavailable, followed, outbox, records
+from .standing import Standing, instant, named
+from .store import Store, StoreUnavailable, followed, records
 from .store.outbox import Told
 from .store.records import Begun, New, Retention
 
@@ -104,6 +102,7 @@ class Deliveries:
         self.seal = seal
         self.options = options
         self.clock = clock
+        self.standing = Standing(store, seal)
         self._whom = whom
         self.node = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._monotonic = monotonic
@@ -269,103 +268,6 @@ class Deliveries:
         assert end.error is not None
         raise end.error
 
-    async def made(self, where: str, subject: Mapping[str, object]) -> tuple[Made, ...]:
-        """What the instance `where` made for a subject and follows; see `Call.made`."""
-        digest = subject_digest(where, subject)
-        rows = await self.store.run(lambda connection: followed.made(connection, digest))
-        names = ("status", "final", "void", "created", "updated")
-        return tuple(
-            Made(id=row["upstream_id"], expected=dict(self.expected(row)), **{name: row[name] for name in names})
-            for row in rows
-        )
-
-    def expected(self, row: Any) -> list[tuple[str, str]]:
-        """The query of the looks at what was created."""
-        if row["expected"] is None:
-            return []
-        kept = self.opened(row["expected"], row["instance"], "expected", row["delivery"])
-        return [(name, value) for name, value in json.loads(kept)]
-
-    async def state(self, delivery: str, client: str) -> dict[str, Any]:
-        """Where a delivery of this client stands, with its final answer. Raises `UnknownEndpoint` for any other."""
-
-        def read(connection: Any) -> Any:
-            row = records.find(connection, delivery)
-            return row, followed.of(connection, delivery), outbox.counts(connection, delivery)
-
-        row, follow, messages = await self.store.run(read)
-        if row is None or row["client"] != client:
-            raise UnknownEndpoint()
-        said: dict[str, Any] = {
-            "id": row["id"],
-            "endpoint": f"{row['instance']}/{row['endpoint'].partition(' ')[2]}",
-            "state": row["state"],
-            "final": row["state"] in records.ENDED and row["next_at"] is None,
-            "attempts": row["attempt"],
-            "created": instant(row["created"]),
-            "updated": instant(row["updated"]),
-            "err_class": row["err_class"] or None,
-            "upstream_id": row["upstream_id"] or None,
-            "data": None,
-            "followed": None if follow is None else self._shown(follow),
-            "callbacks": {name.lower(): count for name, count in messages.items()},
-        }
-        if row["answer"] is not None and row["state"] in ("DONE", "REFUSED"):
-            kept = self.opened(row["answer"], row["instance"], "answer", row["id"])
-            if row["state"] == "REFUSED":
-                said |= json.loads(kept)
-            elif kept[:1] == b"J":
-                said["data"] = json.loads(kept[1:])
-        return said
-
-    async def followed_by_ticket(self, instance: Instance, look: Endpoint, arguments: Arguments) -> Any:
-        """How a deferred request stands, asked by its ticket where what it becomes is followed; None for what is no
-        ticket of such a request. A ticket is given as the request's identifier: it can be followed at once.
-        """
-        numbers = [arguments.keywords.get(one.argument) for one in look.parameters if one.place == "path"]
-        tickets = [one for one in instance.connector.endpoints if one.declaration.deferred]
-        if len(numbers) != 1 or look.attribute not in {one.declaration.follow for one in tickets}:
-            return None
-        ticket = str(numbers[0])
-        row, follow = await self.store.run(lambda it: (records.find(it, ticket), followed.of(it, ticket)))
-        if row is None or row["instance"] != instance.where:
-            return None
-        if row["state"] == "DONE":
-            if row["upstream_id"] in ("", None, row["id"]):
-                return None
-            expected = self.expected(follow) if follow is not None else []
-            asked = look_arguments(look, row["upstream_id"], expected)
-            value = await run(instance.connector, look, asked.keywords)
-            return value.model_copy(update={"id": row["id"]})
-        over = row["state"] in records.ENDED and row["state"] not in records.PARKED and row["next_at"] is None
-        try:
-            return look.result.adapter.validate_python({"id": row["id"], "status": row["state"], "final": over})
-        except ValidationError:  # a progress that says more than the gateway knows
-            return None
-
-    def _shown(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """How what was created stands, by the last look that saw a change."""
-        progress = row["progress"]
-        if progress is not None:
-            progress = json.loads(self.opened(progress, row["instance"], "progress", row["delivery"]))
-        return {
-            "id": row["upstream_id"],
-            "status": row["status"] or None,
-            "final": row["final"],
-            "looks": row["looks"],
-            "looked": row["looked"] and instant(row["looked"]),
-            "next": row["next_at"] and instant(row["next_at"]),
-            "updated": instant(row["updated"]),
-            "data": progress,
-        }
-
-    def opened(self, sealed: bytes, instance: str, name: str, row: str) -> bytes:
-        """A value of the journal. Raises `Internal` where it cannot be read any more."""
-        try:
-            return self.seal.open(sealed, instance, name, row)
-        except Unsealable as error:
-            raise Internal(detail=f"delivery {row}: {error}") from error
-
     def told(
         self, row: Mapping[str, Any], state: str, *, data: Any = None, error: RelaisError | None = None
     ) -> Told | None:
@@ -388,7 +290,7 @@ class Deliveries:
             deadline=call.deadline + LONG_READ,
             reference=begun.reference,
             earlier=begun.earlier,
-            made=partial(self.made, instance.where),
+            made=partial(self.standing.made, instance.where),
             repeatable=False,
             guard=self._must_be_seen,
         )
@@ -506,7 +408,7 @@ class Deliveries:
         """The answer the journal keeps; once erased, only the publisher's number is left of it."""
         if begun.answer is None:
             return Answered(json.dumps({"id": begun.upstream_id}).encode(), replayed=True)
-        return replace(unpacked_answer(self.opened(begun.answer, where, "answer", begun.id)), replayed=True)
+        return replace(unpacked_answer(self.seal.read(begun.answer, where, "answer", begun.id)), replayed=True)
 
 
 # --- what an outcome is -----------------------------------------------------------------------------------------------
@@ -556,16 +458,6 @@ def unpacked_answer(kept: bytes) -> Answered:
     head, _, content = kept[1:].partition(b"\n")
     said = json.loads(head)
     return Answered(file=File(filename=said["filename"], content_type=said["type"], content=content))
-
-
-def instant(seconds: float) -> str:
-    """ISO 8601, UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-
-
-def named(endpoint: Endpoint) -> str:
-    """An endpoint's name in the journal."""
-    return f"{endpoint.method} {endpoint.path}"
 
 
 def timed_out() -> UpstreamUnavailable:

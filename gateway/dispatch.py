@@ -124,7 +124,7 @@ class Dispatch:
             client = await self._access.authenticate(request.method, path, query, request.headers, _peer(request))
             trace.client = client.name
             if segments[:1] == ["deliveries"] and len(segments) == 2:
-                return _plain(await self._deliveries.state(segments[1], client.name))
+                return _plain(await self._deliveries.standing.state(segments[1], client.name))
             if len(segments) < 3 or segments[2] == "openapi.json":
                 return self._page(request, client, segments, query)
             trace.connector, trace.instance, trace.endpoint = segments[0], "/".join(segments[:2]), segments[2]
@@ -140,7 +140,7 @@ class Dispatch:
             raise MethodNotAllowed(headers={hdrs.ALLOW: ", ".join(sorted(set(match.allowed)))})
         trace.endpoint, trace.known = match.endpoint.path, True
         call.repeatable = match.endpoint.kind == "read"
-        call.made = partial(self._deliveries.made, instance.where)
+        call.made = partial(self._deliveries.standing.made, instance.where)
         if self._metrics.in_flight > self._max_in_flight:
             raise Overloaded(
                 Text("La passerelle est saturée ; rien n'a été transmis.", en="Overloaded; nothing was sent."),
@@ -260,7 +260,7 @@ class Dispatch:
         """What the publisher does not know may be the ticket of a deferred request."""
         try:
             async with within(call):
-                return await self._deliveries.followed_by_ticket(instance, endpoint, arguments)
+                return await self._deliveries.standing.followed_by_ticket(instance, endpoint, arguments)
         except TimeoutError:
             raise timed_out() from None
 

@@ -15,13 +15,14 @@ from sdk.errors import RelaisError, Text
 from sdk.invoke import Arguments
 from sdk.spec import Endpoint
 
-from .deliveries import LONG_READ, Deliveries, done, forgotten, kept_answer, named
+from .deliveries import LONG_READ, Deliveries, done, forgotten, kept_answer
 from .errors import NeedsOperator
 from .journal import log
 from .looking import EACH, Look
 from .registry import Instance
 from .sealing import Unsealable
 from .sent import Sent
+from .standing import named
 from .store import records
 from .store.outbox import Told
 from .store.records import AGAIN_AT_ONCE, Begun

@@ -18,10 +18,11 @@ from sdk.model import Progress
 from sdk.spec import Endpoint
 
 from .callbacks import message, told
-from .deliveries import Deliveries, instant, named
+from .deliveries import Deliveries
 from .journal import log
 from .looking import EACH, Look
 from .registry import Instance
+from .standing import instant, named
 from .store import followed
 from .store.followed import Seen
 from .store.outbox import Told
@@ -99,7 +100,7 @@ class Following(Look):
         look = look_of(made, instance.endpoints)
         try:
             async with within(new_call(LOOK_BUDGET, unattended=True)):
-                arguments = look_arguments(look, row["upstream_id"], self._deliveries.expected(row))
+                arguments = look_arguments(look, row["upstream_id"], self._deliveries.standing.expected(row))
                 return await run(instance.connector, look, arguments.keywords)  # type: ignore[no-any-return]
         except NotFound:
             return absent(made, row["upstream_id"])

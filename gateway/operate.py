@@ -19,10 +19,10 @@ import typer
 from sdk.errors import Rejected, RelaisError, Text
 
 from .callbacks import message, told
-from .deliveries import instant
 from .sealing import Seal, Unsealable
 from .sent import Sent
 from .settings import GatewaySettings, load
+from .standing import instant
 from .store import REVISION, Store, followed, operator, outbox, records, revision, upgrade
 
 __all__ = ["register", "reseal_all"]

@@ -13,9 +13,9 @@ import typer
 
 from sdk.errors import RelaisError, Text
 
-from .deliveries import instant
 from .operate import on_store
 from .settings import load
+from .standing import instant
 from .store import operator
 
 __all__ = ["register"]

@@ -274,8 +274,8 @@ MUTANTS = (
     Mutant(
         "a replay does not say so",
         DELIVERIES,
-        'return replace(unpacked_answer(self.opened(begun.answer, where, "answer", begun.id)), replayed=True)',
-        'return unpacked_answer(self.opened(begun.answer, where, "answer", begun.id))',
+        'return replace(unpacked_answer(self.seal.read(begun.answer, where, "answer", begun.id)), replayed=True)',
+        'return unpacked_answer(self.seal.read(begun.answer, where, "answer", begun.id))',
     ),
     Mutant(
         "an outcome that could not be written is dropped",

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
-from .wcs import Policies, WorkflowEngine, sign
+from .wcs import Forms, Policies, WorkflowEngine, sign
 
 NOW = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
 NONCE = "0123456789abcdef0123456789abcdef"
@@ -252,3 +254,70 @@ async def test_typing_and_choosing_ask_with_q_then_id(service: Service, engine: 
 async def test_an_item_found_by_another_parameter_must_repeat_it(service: Service, engine: WorkflowEngine) -> None:
     service.answers({"data": [{"id": 1, "text": "a"}]})
     assert await engine.lookup(service.url, "1", parameter="code") is None
+
+
+# --- what w.c.s. is told ----------------------------------------------------------------------------------------------
+
+TRIGGER = "/api/forms/demande/12/jump/trigger/suivi/"
+EXACT = {"Accept": "application/json", "Content-Type": "application/json"}
+KEYS = {"relais.example.org": "s3cr3t"}
+
+
+async def told(forms: Forms, path: str = TRIGGER, *, body: bytes = b'{"id": "m1"}', **options: Any) -> tuple[int, Any]:
+    """Status and answer of a message, signed unless told otherwise."""
+    url = sign(forms.url + path, options.pop("key", "s3cr3t"), orig="relais.example.org")
+    options = {"headers": EXACT, "data": body, "allow_redirects": False, **options}
+    async with aiohttp.ClientSession() as session:
+        target = URL(options.pop("url", url), encoded=True)
+        async with session.request(options.pop("method", "POST"), target, **options) as answer:
+            return answer.status, await answer.json()
+
+
+async def test_a_trigger_is_merged_into_the_forms_data_and_a_hook_stands_under_its_name() -> None:
+    async with Forms(keys=KEYS) as forms:
+        form = forms.add("demande", "12", triggers={"suivi"}, hooks={"retour"})
+        assert await told(forms) == (200, {"err": 0, "url": None})
+        assert await told(forms, "/api/forms/demande/12/hooks/retour/") == (200, {"err": 0})
+    assert form.data == {"id": "m1", "retour": {"id": "m1"}}
+    assert forms.faults == []
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({"path": "/api/forms/demande/12/jump/trigger/autre/"}, 404),
+        ({"path": "/api/forms/demande/13/jump/trigger/suivi/"}, 404),
+        ({"path": "/demande/12/"}, 404),
+        ({"method": "PUT"}, 403),
+        ({"key": "another"}, 403),
+        ({"url": ""}, 403),
+        ({"body": b"{"}, 400),
+    ],
+)
+async def test_what_w_c_s_would_refuse_is_refused(options: dict[str, Any], status: int) -> None:
+    async with Forms(keys=KEYS) as forms:
+        form = forms.add("demande", "12", triggers={"suivi"})
+        if "url" in options:
+            options = {"url": forms.url + TRIGGER}  # without a signature
+        found, answer = await told(forms, **options)
+    assert (found, answer["err"]) == (status, 1)
+    assert form.received == []
+
+
+async def test_a_busy_form_refuses_and_a_signature_is_good_once() -> None:
+    async with Forms(keys=KEYS) as forms:
+        form = forms.add("demande", "12", triggers={"suivi"})
+        form.busy = True
+        assert (await told(forms))[0] == 403
+        form.busy = False
+        url = sign(forms.url + TRIGGER, "s3cr3t", orig="relais.example.org")
+        assert [(await told(forms, url=url))[0] for _ in range(2)] == [200, 403]
+    assert forms.faults == ["a nonce used twice"]
+
+
+async def test_headers_that_are_not_exactly_those_are_noted() -> None:
+    async with Forms(keys=KEYS) as forms:
+        forms.add("demande", "12", triggers={"suivi"})
+        loose = {"Accept": "*/*", "Content-Type": "application/json; charset=utf-8"}
+        await told(forms, headers=loose, body=b"[]")
+    assert len(forms.faults) == 3

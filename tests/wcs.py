@@ -399,7 +399,7 @@ class Forms:
         if form.busy and "bypass-processing-check" not in request.query:
             raise _Refused(403, "access-denied")
         if steps[4:-1] == ["jump", "trigger"] and steps[-1] in form.triggers:
-            form.data |= said
+            form.data |= said if isinstance(said, dict) else {steps[-1]: said}
         elif steps[4:-1] == ["hooks"] and steps[-1] in form.hooks:
             form.data[steps[-1]] = said
         else:

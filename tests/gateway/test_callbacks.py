@@ -16,7 +16,7 @@ from gateway.callbacks import target, whom
 from gateway.settings import CallbackSettings, ClientSettings
 from gateway.store.tables import callbacks, deliveries, followed
 from sdk import InvalidInput
-from tests.wcs import Form, Forms
+from tests.wcs import Form, Forms, WorkflowEngine
 
 from .conftest import KEY, Gateway, running, upstream
 from .till import Publisher, Till
@@ -58,7 +58,12 @@ async def serving(
     told = {"url": url, "trigger": "suivi", "http": {"allow_http": True, "breaker": False}, **SIGNED, **callback}
     if told["trigger"] is None:
         del told["trigger"]
-    client = {"api_key": KEY["X-API-Key"], "rights": ["*/*/*"], "callback": told}
+    client = {
+        "api_key": KEY["X-API-Key"],
+        "signature": {"orig": "demarches.example.org", "key": "a shared key"},
+        "rights": ["*/*/*"],
+        "callback": told,
+    }
     async with (
         upstream(publisher) as at,
         running(
@@ -264,6 +269,18 @@ async def test_a_request_in_no_form_is_carried_out_and_nobody_is_told(
             continue
     assert shown["callbacks"] == {}
     assert await rows(embedded) == []
+
+
+async def test_a_form_without_any_key_is_answered_then_told(embedded: Gateway, forms: Forms, form: Form) -> None:
+    caller_url = f"{forms.url}/backoffice/management/demande/12/"
+    async with WorkflowEngine(key="a shared key", caller_url=caller_url) as engine:
+        first = await engine.call(f"{embedded.url}/till/test/orders", DEBT)
+        again = await engine.call(f"{embedded.url}/till/test/orders", DEBT)  # an agent clicks twice
+        assert (first.ok, again.ok) == (True, True)
+        assert first.data == again.data
+        await until(embedded, lambda: form.told)
+        assert form.data["delivery"] == first.data["data"]["id"]
+        assert (form.data["state"], form.data["data"]) == ("DONE", {"id": "P1"})
 
 
 # --- each change, once, in order --------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ of one is a list, an absent list is `[]`, an absent optional value is None.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,11 +36,12 @@ from .wsdl import ENVELOPES, Operation, shown_member
 
 __all__ = [
     "TAGS",
-    "XOP_BYTES",
     "Answer",
     "SoapFault",
     "decode",
     "headers",
+    "may_be_attached",
+    "may_be_marked",
     "named",
     "only_envelope",
     "read",
@@ -49,7 +51,24 @@ __all__ = [
 
 XOP = "http://www.w3.org/2004/08/xop/include"
 XOP_INCLUDE = f"{{{XOP}}}Include"
-XOP_BYTES, _XSI_BYTES = XOP.encode(), xml.XSI.encode()
+_XOP_BYTES, _XSI_BYTES = XOP.encode(), xml.XSI.encode()
+
+
+def may_be_attached(content: bytes) -> bool:
+    """Whether something in the bytes of an envelope may refer to what travels beside it."""
+    return _XOP_BYTES in content or not _is_ascii_compatible(content)
+
+
+def may_be_marked(content: bytes) -> bool:
+    """Whether an element may be nil or announce a type: nearly every answer declares the prefix, few use it."""
+    marked = _XSI_BYTES in content and (b":nil" in content or b":type" in content)
+    return marked or not _is_ascii_compatible(content)
+
+
+def _is_ascii_compatible(content: bytes) -> bool:
+    start = content[:64].removeprefix(codecs.BOM_UTF8).lstrip()
+    return start[:1] == b"<" and start[1:2] != b"\0"
+
 
 _ENVELOPE_END = re.compile(rb"</(?:[A-Za-z_][\w.-]*:)?Envelope\s*>")
 _ENVELOPE_START = re.compile(rb"<\?xml\b|<(?:[A-Za-z_][\w.-]*:)?Envelope\b")
@@ -114,8 +133,8 @@ def read(
         )
     except xml.XmlRefused as refused:
         raise invalid(f"{kind or 'no type'}: {refused}") from None
-    attached = bool(others) or XOP_BYTES in content
-    return decode(operation, root, others, attached=attached, bare=_XSI_BYTES not in content)
+    attached = bool(others) or may_be_attached(content)
+    return decode(operation, root, others, attached=attached, bare=not may_be_marked(content))
 
 
 def only_envelope(content: bytes) -> bytes:
@@ -161,8 +180,12 @@ def decode(
     header, body = _parts(envelope, tags)
     if body is None:
         raise invalid("an envelope without a body")
-    nil = next(iter(body), envelope).get(XSI_NIL) in ("true", "1")
-    fault = next((child for child in body if child.tag in (tags.fault, "Fault")), None)
+    fault = None
+    for child in body:
+        if child.tag in (tags.fault, "Fault"):
+            fault = child
+            break
+    nil = not bare and next(iter(body), envelope).get(XSI_NIL) in ("true", "1")
     typed = False
     if not bare and (attached or header is not None or fault is not None or is_odd(envelope)):
         typed = settle(envelope, operation.contract.document.types)

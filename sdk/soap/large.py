@@ -24,7 +24,7 @@ from sdk.pace import Pace
 
 from . import wsdl
 from .compiled import UNSURE, Arrival, Unsure
-from .decoder import TAGS, XOP_BYTES, Answer, headers, named, only_envelope, read, shown
+from .decoder import TAGS, Answer, headers, may_be_attached, may_be_marked, named, only_envelope, read, shown
 from .instance import settle
 from .mime import media_type
 from .values import invalid
@@ -70,13 +70,13 @@ async def read_large(operation: Operation, job: Job) -> tuple[Answer, str]:
 async def read_by_steps(operation: Operation, job: Job, *, size: int = 4 * 1024) -> Answer | None:
     """None where this is not the way: the answer must be read again, whole. `size`: bytes of a step."""
     kind, parameters = media_type(job.content_type)
-    if operation.uncompiled is not None or kind.startswith("multipart/") or XOP_BYTES in job.body:
+    if operation.uncompiled is not None or kind.startswith("multipart/") or may_be_attached(job.body):
         return None
     output = operation.grammar.output
     reader = operation.contract.readers.arriving(output.body.type, output.body.name)
     if reader is None:
         return None
-    pace, arrival = Pace(), Arrival(marked=b":nil=" in job.body or b":type=" in job.body)
+    pace, arrival = Pace(), Arrival(marked=may_be_marked(job.body))
     try:
         feed = xml.Feed(
             only_envelope(job.body),

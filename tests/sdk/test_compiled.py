@@ -136,6 +136,13 @@ async def test_an_answer_read_while_it_arrives_is_the_same_or_is_given_up(path: 
                 assert _shape(answer.value) == _shape(read(operation, body).value), number
 
 
+def test_a_mark_or_blanks_before_the_envelope_do_not_cost_the_compiled_reader() -> None:
+    operation = wsdl.load(HERE / "wsdl" / "library.wsdl").operations()["find"]
+    content = encode_answer(operation, [{"code": "A"}])
+    for before in (b"", b"\xef\xbb\xbf", b"\r\n"):
+        assert read(operation, before + content).compiled
+
+
 def test_a_structure_is_read_by_one_flat_function_that_can_be_read_by_people() -> None:
     operation = wsdl.load(HERE / "wsdl" / "library.wsdl").operations()["find"]
     assert operation.left() == {}

@@ -557,6 +557,16 @@ def test_the_encoding_is_found_whoever_announces_it(body: bytes, content_type: s
     assert library().decode("show", replied(body, content_type=content_type)) == "é"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "iso-8859-1"])
+def test_what_is_nil_or_of_a_derived_type_is_so_in_any_encoding(encoding: str) -> None:
+    title = f'<l:title xmlns:i="{xml.XSI}" i:nil="true">left over</l:title>'
+    atlas = f'<l:book xmlns:i="{xml.XSI}" i:type="l:Atlas"><l:code>A</l:code><l:scale>25000</l:scale></l:book>'
+    body = found(book("é", title), atlas).decode()
+    answered = replied(body.encode(encoding), content_type=f"text/xml; charset={encoding.removesuffix('-sig')}")
+    rows = library().decode("find", answered)
+    assert (rows[0]["code"], rows[0]["title"], rows[1]["scale"]) == ("é", None, 25000)
+
+
 def test_what_surrounds_the_envelope_is_left_out() -> None:
     body = envelope("<l:note>x</l:note>")
     assert library().decode("show", b"HTTP junk\r\n<?xml version='1.0'?>" + body) == "x"

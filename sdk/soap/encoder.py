@@ -187,6 +187,12 @@ def _declared_headers(fitting: Fitting, headers: Mapping[str, Any] | None) -> di
 
 
 def _written(operation: Operation, message: Any, given: Mapping[str, Any], headers: Any = None) -> Any:
+    literal = message.type not in operation.encoded and not message._is_body_wrapped
+    if literal and not headers and message.body is not None and isinstance(message.body.type, xsd.ComplexType):
+        envelope = etree.Element(f"{{{operation.envelope}}}Envelope", nsmap={"soap-env": operation.envelope})
+        body = etree.SubElement(envelope, f"{{{operation.envelope}}}Body")
+        if operation.contract.writers.write(body, message.body, given):
+            return envelope
     envelope = etree.Element(f"{{{operation.envelope}}}Envelope", nsmap={"soap-env": operation.envelope})
     try:
         if headers:

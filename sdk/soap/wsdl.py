@@ -29,6 +29,7 @@ from .facets import choices
 from .known_schemas import SOAP_ENCODING
 from .order import set_order
 from .reader import Key, Loader, StrictDocument, refused
+from .writers import Writers
 
 __all__ = ["Contract", "Operation", "load", "shown_member"]
 
@@ -230,6 +231,8 @@ class Contract:
     """SHA-256 over all its documents, to tell when a publisher's contract changed."""
     members: dict[int, dict[str, Any]] = field(default_factory=dict, repr=False, kw_only=True)
     """What a request may give for each structure, by its type's identity: filled as they are met."""
+    writers: Writers = field(default_factory=Writers, repr=False, kw_only=True)
+    """What writes the plain structures of requests."""
     readers: Readers = field(repr=False)
     """What reads its answers, compiled as they are met."""
     notes: tuple[str, ...] = ()

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import random
+import uuid
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lxml import etree
+from zeep import xsd
 
 from sdk import xml
-from sdk.errors import UpstreamInvalid, english
+from sdk.errors import InvalidInput, UpstreamInvalid, english
 from sdk.soap import wsdl
 from sdk.soap.decoder import decode, read
-from sdk.soap.encoder import encode_answer
+from sdk.soap.encoder import NIL, encode, encode_answer
 from sdk.soap.large import Job, Source, read_by_steps
+from sdk.soap.writers import Writers
 
 from .test_zoo import FOLDERS, INTERFACES, REFUSED, _locations, _name, _operations, _result
+from .wsdl_values import members_of
 
 HERE = Path(__file__).parent
 OURS = sorted([*(HERE / "wsdl").glob("[!o]*.wsdl"), *(HERE.parents[1] / "connectors").glob("*/*.wsdl")])
 THEIRS = sorted(path for folder in FOLDERS for path in (INTERFACES / folder).rglob("*.wsdl"))
+ADDRESS = "https://example.org/"
 ROUNDS = 4  # spoilt answers of each operation
 
 
@@ -115,6 +121,42 @@ def _spoil(envelope: Any, chance: random.Random) -> None:
         case 12:
             name = chance.choice(("xs:string", "xs:int", "xs:date", "xs:nothing", "nowhere:Thing"))
             chosen.set(f"{{{xml.XSI}}}type", name)
+
+
+class ByZeep(Writers):
+    """Leaves everything to zeep."""
+
+    def write(self, place: Any, element: Any, given: Any) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("path", _contracts())
+def test_a_request_is_written_as_zeep_writes_it(path: Path) -> None:
+    for operation in _operations(wsdl.load(path, _locations())):
+        body = operation.grammar.input.body
+        if body is None or not isinstance(body.type, xsd.ComplexType):
+            continue
+        by_zeep = replace(operation, contract=replace(operation.contract, writers=ByZeep()))
+        whole, chance = members_of(body.type), random.Random(operation.name)
+        for _ in range(ROUNDS):
+            given = _fewer(whole, chance)
+            assert _written(operation, given) == _written(by_zeep, given)
+
+
+def _written(operation: wsdl.Operation, given: Any) -> bytes | str:
+    try:
+        return encode(operation, named=given, address=ADDRESS, message_id=lambda: uuid.UUID(int=7))
+    except (InvalidInput, TypeError) as error:
+        return str(error)
+
+
+def _fewer(value: Any, chance: random.Random) -> Any:
+    """The value without some of its members and items, or with a strange one."""
+    if isinstance(value, dict):
+        return {name: _fewer(each, chance) for name, each in value.items() if chance.random() < 0.9}
+    if isinstance(value, list):
+        return [_fewer(each, chance) for each in value if chance.random() < 0.8]
+    return chance.choice((None, NIL, 1, True, "x", b"y", 1.5)) if chance.random() < 0.05 else value
 
 
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)

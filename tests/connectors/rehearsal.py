@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from sdk import Connector
-from sdk.samples import samples
 from sdk.simulator import Simulator
 from sdk.spec import Endpoint
 from tests.gateway.conftest import Gateway
+from tests.shown import demonstrated, sampled
 
-PAGE = "http://127.0.0.1:1/demo"
 COUNTED = 1000
 
 
@@ -151,26 +148,12 @@ def in_order(connector: type[Connector[Any]]) -> list[Endpoint]:
 
 
 def _shown(simulator: Simulator, connector: type[Connector[Any]]) -> Iterator[Asked]:
-    for sample in samples(connector):
-        call = sample.call
-        endpoint = next((each for each in connector.endpoints if each.attribute == sample.endpoint), None)
-        if endpoint is not None:
-            query = [
-                (name, str(item))
-                for name, value in (call.get("query") or {}).items()
-                for item in (value if isinstance(value, list) else [value])
-            ]
-            yield Asked(endpoint, call["path"], tuple(query), call.get("body"))
-    for _, line in simulator.demo_lines(PAGE):
-        if (url := re.search(re.escape(PAGE) + r"/[^\s'\")]*", line)) is None:
-            continue
-        body = re.search(r"-d '(\{.*?\})'(?= )", line)
-        parts = urlsplit(url[0])
-        path = parts.path.removeprefix(urlsplit(PAGE).path + "/")
-        method = "POST" if body else "GET"
+    for one in (*sampled(connector), *demonstrated(simulator)):
         for endpoint in connector.endpoints:
-            if endpoint.method == method and endpoint.match(path.split("/")) is not None:
-                yield Asked(endpoint, path, tuple(parse_qsl(parts.query)), json.loads(body[1]) if body else None)
+            path = one.path.split("/")
+            here = endpoint.method == one.method and endpoint.match(path) is not None
+            if endpoint.attribute == one.attribute if one.attribute else here:
+                yield Asked(endpoint, one.path, one.query, one.body)
                 break
 
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import aiohttp
 
@@ -25,8 +25,8 @@ from contract_tests.core.endpoints import ENDPOINTS, Written, file_member, renum
 from contract_tests.openapi import Derived, derived, matching, profile_of
 from gateway.registry import simulator_of
 from sdk import Connector
-from sdk.samples import samples
 from tests.gateway.conftest import running
+from tests.shown import Shown, demonstrated, sampled
 
 BASIC = {"user": "publik", "password": "the-password-of-the-tests"}
 PROOF = {"Authorization": aiohttp.encode_basic_auth(BASIC["user"], BASIC["password"])}
@@ -98,7 +98,8 @@ async def served(kind: Kind, folder: Path, **options: Any) -> AsyncIterator[Inst
         async with gateway.session.get(f"{gateway.url}{page}/openapi.json", headers=PROOF) as answer:
             document = await answer.json()
         async with aiohttp.ClientSession(gateway.url, headers=PROOF) as session:
-            shown = list(_shown(kind.connector, simulator, gateway.url + page, page))
+            known = (*demonstrated(simulator), *(one for one in sampled(kind.connector) if not one.refused))
+            shown = [replace(one, path=f"{page}/{one.path}") for one in known]
             trial = Trial(session, simulator, shown, frozenset(document["paths"]))
             found = derived(document)
             first, step = kind.part
@@ -129,35 +130,6 @@ def opened(kind: Kind) -> AbstractAsyncContextManager[contract_tests.Target]:
                 yield instance.target
 
     return opening()
-
-
-# --- what is known to work --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A call that the demonstration or a sample makes; `path` is absolute and decoded."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    body: Any = None
-
-
-def _shown(connector: type[Connector[Any]], simulator: Any, address: str, page: str) -> Iterator[Shown]:
-    for _, line in simulator.demo_lines(address):
-        url = re.search(re.escape(address) + r"[^\s'\")|]*", line)
-        body = re.search(r"-d '(\{.*?\})' ", line + " ")
-        if "curl " in line and url:
-            parts = urlsplit(url[0])
-            query = dict(parse_qsl(parts.query, keep_blank_values=True))
-            read = json.loads(body[1]) if body else None
-            yield Shown("POST" if body else "GET", unquote(parts.path), query, read)
-    for sample in samples(connector):
-        call, expected = sample.call, sample.expected
-        if not (isinstance(expected, dict) and expected.get("err")):
-            query = {name: str(value) for name, value in (call.get("query") or {}).items()}
-            yield Shown(call["method"], f"{page}/{call['path']}", query, call.get("body"))
 
 
 # --- trying -----------------------------------------------------------------------------------------------------------
@@ -204,7 +176,9 @@ class Trial:
         query = table.get("params", {}) | ({table["q"]: table["example"]} if table.get("example") else {})
         path = unquote(table["path"]).replace("{id}", table.get("example_id") or "{id}")
         sms = {"from": "Mairie", "to": table.get("to"), "message": "Message d'essai"}
-        own = Shown(operation.method, path, query, sms if table["profile"] == "sms" else table.get("body"))
+        own = Shown(
+            operation.method, path, tuple(query.items()), sms if table["profile"] == "sms" else table.get("body")
+        )
         for one in [*alike, own]:
             values = matching(operation.template, one.path) or {}
             known = {name: self._known.get(name, value) for name, value in values.items()}
@@ -225,7 +199,7 @@ class Trial:
         body = {"json": call.body} if call.body is not None else {}
         url = quote(call.path)
         async with self.session.request(
-            call.method, url, params=call.query, headers={"Publik-Caller-URL": form}, **body
+            call.method, url, params=list(call.query), headers={"Publik-Caller-URL": form}, **body
         ) as answer:
             held = await answer.read()
             if answer.content_type != "application/json":
@@ -244,17 +218,17 @@ class Trial:
             if (document := await self._ask(call)) is ...:
                 continue
             rows = document.get("data") if isinstance(document, dict) else None
-            if table["profile"] == "search" and not (rows and call.query.get(q)):
+            if table["profile"] == "search" and not (rows and dict(call.query).get(q)):
                 self._said.append("no search with a result is shown")
                 continue
             if table["profile"] == "envelope" and profile_of(document) == "choices":  # one instance's query is a list
                 table |= {"profile": "choices", "q": q, "id": "id"}
             table["path"] = quote(call.path)
-            table["example"] = call.query.get(q, "")
-            table["params"] = {name: value for name, value in call.query.items() if name not in (q, "id")}
+            table["example"] = dict(call.query).get(q, "")
+            table["params"] = {name: value for name, value in call.query if name not in (q, "id")}
             if table["profile"] in ("envelope", "choices", "search") and "failure" in table:
                 table["failure"] = {
-                    name: value for name, value in table["failure"].items() if value or name in call.query
+                    name: value for name, value in table["failure"].items() if value or name in dict(call.query)
                 }
             if values := matching(operation.template, call.path):
                 self._known |= {name: value for name, value in values.items() if name not in self._known}
@@ -267,7 +241,7 @@ class Trial:
         *_, last = values
         absent = {**values, last: renumbered("0" * 6, last)}
         path = _PLACEHOLDER.sub(lambda one: quote(absent[one[1]], safe=""), operation.template)
-        answer = await self._ask(Shown("GET", unquote(path), table.get("params", {})))
+        answer = await self._ask(Shown("GET", unquote(path), tuple(table.get("params", {}).items())))
         return path if answer is ... else ""
 
     async def _written(self, operation: Derived, table: dict[str, Any]) -> bool:
@@ -318,8 +292,8 @@ class Trial:
         assert isinstance(declared, Written)
         call = declared.another("prepared")  # nothing the suite itself will ask
         optional = next((name for name in declared.body if name not in declared.required), "")
-        query, body = dict(call.params), json.loads(call.body or b"{}") | ({optional: None} if optional else {})
-        return await self._ask(Shown(call.method, unquote(call.path), query, body))
+        body = json.loads(call.body or b"{}") | ({optional: None} if optional else {})
+        return await self._ask(Shown(call.method, unquote(call.path), call.params, body))
 
     async def _followed(self, operation: Derived, table: dict[str, Any]) -> bool:
         """A status alone: of what is shown, one that exists, and one that is final."""
@@ -341,17 +315,19 @@ class Trial:
 
     async def _final(self, identifiers: list[str], status: str) -> str:
         for one in identifiers:
-            answer = await self._ask(Shown("GET", unquote(status).replace("{id}", one), {}))
+            answer = await self._ask(Shown("GET", unquote(status).replace("{id}", one)))
             if isinstance(answer, dict) and (answer.get("data") or {}).get("final") is True:
                 return one
         return ""
 
     async def _billing(self, table: dict[str, Any]) -> bool:
         """A debtor who has invoices to pay, and another one."""
-        debtors = [one.query["NameID"] for one in self.shown if "NameID" in one.query] + [str(table["name_id"])]
+        debtors = [value for one in self.shown for name, value in one.query if name == "NameID"] + [
+            str(table["name_id"])
+        ]
         owing = []
         for debtor in dict.fromkeys(debtors):
-            answer = await self._ask(Shown("GET", f"{table['path']}/invoices/", {"NameID": debtor}))
+            answer = await self._ask(Shown("GET", f"{table['path']}/invoices/", (("NameID", debtor),)))
             if answer is not ... and answer["data"]:
                 owing.append(debtor)
         if owing:

@@ -4,7 +4,13 @@ Speaks French, or English where `RELAIS_LANG=en` or the locale says so; tables f
 An error is one sentence that says what to do, on standard error, with exit code 1 (2 for a wrong command line).
 """
 
+# ruff: noqa: E402 - the collector rests while everything is imported
+
 from __future__ import annotations
+
+import gc
+
+gc.disable()  # nothing of what follows is garbage: looking for some takes a fifth of the time to start
 
 import asyncio
 import os
@@ -33,6 +39,8 @@ from .demo import run_simulator
 from .health import WHO_ACTS, Availability, probe
 from .registry import AnyConnector, Instance, Registry, installed
 from .settings import GatewaySettings, host_port, load
+
+gc.enable()
 
 
 def _chosen_language() -> str:

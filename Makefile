@@ -48,10 +48,13 @@ torture: $(VENV)/dev  ## never lost, never twice: the long runs, about half an h
 docs: $(VENV)/dev  ## write the generated reference again
 	$(BIN)/python docs/generate.py
 
-bench: $(VENV)/dev requirements-bench.lock  ## the comparison of benchmarks/, about ten minutes
+bench: $(VENV)/dev requirements-bench.lock  ## the comparison of benchmarks/, about a quarter of an hour
 	$(INSTALL) --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m benchmarks.gateway
 	$(BIN)/python -m benchmarks.soap
+	$(BIN)/python -m benchmarks.tables
+	$(BIN)/python -m benchmarks.start
+	$(BIN)/python -m benchmarks.isolation
 
 lock:  ## choose the newest versions again (needs uv)
 	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra build pyproject.toml -o requirements.lock

@@ -26,7 +26,7 @@ from gateway.looking import AT_ONCE, EACH, Look
 from gateway.store import Store, StoreUnavailable, deliveries, records
 from gateway.store.records import New
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds before a test gives up, far above what it waits for: what tells how soon is which engine path is open."""
 
 SELDOM = 4.0

@@ -187,7 +187,11 @@ class Run:
                 await asyncio.sleep(0.1)
                 figures.unfinished = len(await asyncio.to_thread(self._open))
             await asyncio.sleep(LONGEST)  # what the publisher still executes late
-            ticks_now = await self._ticks(session, upstream)
+            # The dead node may have held a turn: it is the other's once the hold is over.
+            ticks_now = ticks
+            while ticks_now == ticks and time.monotonic() < killed + TAKEN_OVER:
+                await asyncio.sleep(0.2)
+                ticks_now = await self._ticks(session, upstream)
             figures.ticks, figures.ticks_after = ticks_now - ticks_before, ticks_now - ticks
             figures.seconds = round(time.monotonic() - began, 1)
             async with session.get(f"{upstream}/ledger") as answer:

@@ -211,7 +211,7 @@ async def small_calls(gateway: Gateway, session: aiohttp.ClientSession, seconds:
 
 
 async def stalls(gateway: Gateway, session: aiohttp.ClientSession, turns: int) -> str:
-    """How late the gateway's loop is while it converts 9 MB, to the last byte of JSON."""
+    """How late the gateway's loop is while it converts 8 MB, to the last byte of JSON."""
     await ask(session, gateway.url + "late")
     rows = []
     for name, path in (("nothing", ""), ("Relais", "many"), ("zeep on the loop", "zeep")):
@@ -231,14 +231,14 @@ async def stalls(gateway: Gateway, session: aiohttp.ClientSession, turns: int) -
         wall, p99, most, step = (median(each[at] for each in seen) for at in range(4))
         rows.append(f"| {name} | {wall:,.0f} | {p99:.2f} | {most:,.1f} | {step:,.1f} |")
     head = [
-        "| Converting 9 MB | wall, ms | late p99, ms | latest, ms | longest step, ms of CPU |",
+        "| Converting 8 MB | wall, ms | late p99, ms | latest, ms | longest step, ms of CPU |",
         "|---|---:|---:|---:|---:|",
     ]
     return "\n".join([*head, *rows])
 
 
 async def beside(gateway: Gateway, session: aiohttp.ClientSession, seconds: float) -> str:
-    """Light calls beside two callers who keep converting 9 MB."""
+    """Light calls beside two callers who keep converting 8 MB."""
     rows = []
     for name, path in (("nothing", ""), ("Relais", "many"), ("zeep on the loop", "zeep")):
         heavy = asyncio.ensure_future(callers(session, gateway.url + path, 2, seconds)) if path else None
@@ -282,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         encoding(chosen.rounds),
         *asyncio.run(through(chosen.seconds, max(3, chosen.rounds))),
         f"**Machine.** {report.machine(('lxml', 'zeep', 'aiohttp', 'uvloop', 'pydantic'))}",
-        f"**Method.** In process: {chosen.rounds} interleaved rounds, medians of CPU time (for 9 MB, zeep and "
+        f"**Method.** In process: {chosen.rounds} interleaved rounds, medians of CPU time (for 8 MB, zeep and "
         "xmltodict once). Through a gateway of one process, callers and publisher on the other core, all on 127.0.0.1: "
         "a heartbeat in the gateway's loop sleeps 1 ms and notes how late it is, and the CPU the loop spent meanwhile, "
         "which other programs do not disturb (medians of the conversions); light callers think 10 ms between calls.",

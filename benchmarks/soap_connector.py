@@ -15,7 +15,7 @@ from sdk.http import Request
 from sdk.soap.decoder import decode
 from sdk.soap.encoder import http_headers
 
-LARGE = 10_000  # records, 9 MB
+LARGE = 10_000  # records, 8 MB
 ACCEPTED = 50_000_000  # bytes
 
 
@@ -77,7 +77,7 @@ class Records(Connector[Settings]):
 
     @get
     async def many(self) -> list[Record]:
-        """Ten thousand records: an answer of 9 MB."""
+        """Ten thousand records: an answer of 8 MB."""
         found: list[Record] = await self._many.call("search", most=LARGE)
         return found
 

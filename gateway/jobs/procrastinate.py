@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import psycopg
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued, ProcrastinateException
 from procrastinate.jobs import Status
@@ -236,7 +237,7 @@ class Procrastinate:
 
     def _made(self) -> App:
         connector = PsycopgConnector(
-            conninfo=self._url,
+            conninfo=schema.plain(self._url),
             kwargs={"options": f"-c search_path={schema.NAME}", "application_name": "relais jobs"},
             min_size=1,
             max_size=3,
@@ -265,10 +266,20 @@ class Procrastinate:
 
 
 def _ready(url: str) -> None:
-    """Makes the tables of procrastinate where there are none. Raises `BadSettings` where they are too old."""
-    if schema.missing(url):
-        schema.upgrade(url)
-    elif schema.pending(url):
+    """Makes the tables of procrastinate where there are none. Raises `BadSettings` when that fails, or they are old."""
+    try:
+        if schema.missing(url):
+            schema.upgrade(url)
+        old = schema.pending(url)
+    except psycopg.Error as error:
+        why = f"{type(error).__name__} {error.sqlstate or ''}".strip()
+        raise BadSettings(
+            Text(
+                f"la file des travaux ne peut pas être créée ({why}) : le rôle doit pouvoir créer un schéma",
+                en=f"the queue of jobs cannot be made ({why}): the role must be able to create a schema there",
+            )
+        ) from None
+    if old:
         raise BadSettings(
             Text(
                 "la file des travaux n'est pas à jour : lancez « relais db upgrade »",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 
-__all__ = ["NAME", "missing", "pending", "upgrade", "waiting"]
+__all__ = ["NAME", "missing", "pending", "plain", "upgrade", "waiting"]
 
 NAME = "relais_jobs"
 LOCK = 7236453
@@ -26,6 +26,11 @@ def shipped() -> Path:
     assert found is not None
     assert found.origin is not None
     return Path(found.origin).parent / "sql"
+
+
+def plain(url: str) -> str:
+    """The store's URL as the driver itself wants it."""
+    return url.replace("+psycopg", "", 1)
 
 
 def missing(url: str) -> bool:
@@ -87,7 +92,7 @@ def _names(sql: Path) -> list[str]:
 
 
 def _connected(url: str) -> psycopg.Connection:
-    return psycopg.connect(url, options=f"-c search_path={NAME}", connect_timeout=5)
+    return psycopg.connect(plain(url), options=f"-c search_path={NAME}", connect_timeout=5)
 
 
 def _applied(connection: psycopg.Connection) -> set[str] | None:

@@ -16,7 +16,9 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import Connection, update
+from typer.testing import CliRunner
 
+from gateway.__main__ import commands
 from gateway.errors import BadSettings
 from gateway.jobs import Engine, Jobs, procrastinate, procrastinate_schema
 from gateway.jobs.lease import LOOK_EVERY, LeaseLoop, told_or
@@ -489,6 +491,39 @@ def test_what_an_earlier_version_left_to_finish_is_finished_by_the_next(postgres
     procrastinate_schema.upgrade(postgres)
     (sql / "migrations" / "99.01.00_01_pre_more.sql").write_text("CREATE TABLE more (a int)")
     assert [name[:8] for name in procrastinate_schema.upgrade(postgres, sql)] == ["99.00.00", "99.00.00", "99.01.00"]
+
+
+def test_the_commands_bring_the_queue_up_to_date_and_finish_when_asked(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "relais.toml").write_text(f'[gateway]\ndata = "data"\nstore = "{postgres}"\n')
+
+    def relais(*arguments: str) -> tuple[int, str]:
+        found = CliRunner().invoke(commands, ["db", *arguments, "-c", str(tmp_path / "relais.toml")])
+        return found.exit_code, found.output
+
+    assert relais("check")[0] == 1
+    assert relais("upgrade")[0] == relais("check")[0] == 0
+    sql = a_later_version(tmp_path)
+    monkeypatch.setattr(procrastinate_schema, "shipped", lambda: sql)
+    assert relais("check")[0] == 1
+    code, said = relais("upgrade")
+    assert (code, "+ 99.00.00_01_pre_add.sql" in said, "--finish" in said) == (0, True, True)
+    assert relais("check")[0] == 0
+    assert "+ 99.00.00_50_post_drop.sql" in relais("upgrade", "--finish")[1]
+    assert "--finish" not in relais("upgrade")[1]
+
+
+async def test_a_role_that_may_not_make_the_queue_is_told_what_it_needs(postgres: str) -> None:
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE ROLE poor LOGIN PASSWORD 'poor'")
+    try:
+        poor = postgres.replace("postgres@", "poor:poor@")
+        with pytest.raises(BadSettings, match="schéma"):
+            await Procrastinate(poor, clock=time.time).start({})
+    finally:
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute("DROP ROLE poor")
 
 
 async def test_a_queue_that_is_too_old_is_told_at_start(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:

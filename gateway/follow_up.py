@@ -5,6 +5,7 @@ A look at a delivery is harmless, whoever takes it and however often: the journa
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Collection
 from functools import partial
@@ -100,10 +101,14 @@ class Follow(Look):
         if row["request"] is None:
             await self._park(row, "the request was erased")
             return
+
+        def read() -> Arguments:
+            """Apart from the loop, and only its result is kept while it is sent: a request may hold large files."""
+            sent = Sent.unpacked(journal.seal.open(row.pop("request"), row["instance"], "request", row["id"]))
+            return sent.arguments(endpoint, sent.body(endpoint))
+
         try:
-            sent = Sent.unpacked(journal.seal.open(row["request"], row["instance"], "request", row["id"]))
-            body = sent.body(endpoint)
-            arguments: Arguments = sent.arguments(endpoint, body)
+            arguments = await asyncio.to_thread(read)
         except (Unsealable, RelaisError, ValueError) as error:
             await self._park(row, f"the request cannot be read: {type(error).__name__}")
             return

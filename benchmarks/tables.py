@@ -293,8 +293,8 @@ async def load(path: Path, folder: Path, count: int) -> tuple[Table, Loading]:
             failed += 1
         seconds.append(time.perf_counter() - start)
         await asyncio.sleep(0.005)
-        if time.perf_counter() - began > 300:
-            sys.exit("The table was not loaded in five minutes.")
+        if time.perf_counter() - began > 900:
+            sys.exit("The table was not loaded in a quarter of an hour.")
     elapsed = time.perf_counter() - began
     done.set()
     await beating

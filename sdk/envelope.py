@@ -27,7 +27,7 @@ def success(data: bytes, contract: Contract = "data") -> bytes:
         return data
     if contract == "map":
         return b'{"err":0,' + data[1:] + b"\n"
-    return b'{"err":0,"data":' + data + b"}\n"
+    return b"".join((b'{"err":0,"data":', data, b"}\n"))
 
 
 def failure(error: RelaisError, *, request_id: str, in_english: bool = False) -> bytes:

@@ -70,13 +70,16 @@ async def read_large(operation: Operation, job: Job) -> tuple[Answer, str]:
 async def read_by_steps(operation: Operation, job: Job, *, size: int = 4 * 1024) -> Answer | None:
     """None where this is not the way: the answer must be read again, whole. `size`: bytes of a step."""
     kind, parameters = media_type(job.content_type)
+    pace = Pace()
     if operation.uncompiled is not None or kind.startswith("multipart/") or may_be_attached(job.body):
         return None
     output = operation.grammar.output
     reader = operation.contract.readers.arriving(output.body.type, output.body.name)
     if reader is None:
         return None
-    pace, arrival = Pace(), Arrival(marked=may_be_marked(job.body))
+    await pace.breathe()  # looking for something in several megabytes, and copying them, are steps too
+    arrival = Arrival(marked=may_be_marked(job.body))
+    await pace.breathe()
     try:
         feed = xml.Feed(
             only_envelope(job.body),
@@ -85,6 +88,7 @@ async def read_by_steps(operation: Operation, job: Job, *, size: int = 4 * 1024)
             huge=job.huge,
             charset=parameters.get("charset"),
         )
+        await pace.breathe()
         walk = _walk(operation, reader, feed, arrival)
         while feed.step(size):
             next(walk)

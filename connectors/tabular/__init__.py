@@ -62,7 +62,9 @@ class Settings(TableOptions):
     text: str = Field(default="text", description="Colonne ou modèle du libellé : `{cp} {commune|title}`")
     order: tuple[str, ...] = Field(default=(), description="Tri de `data` ; l'ordre du fichier sinon")
     search: tuple[str, ...] = Field(default=(), description="Colonnes où `q` cherche ; celles des libellés sinon")
-    index: tuple[str, ...] = Field(default=(), description="Colonnes souvent filtrées, à indexer")
+    index: tuple[str, ...] = Field(
+        default=(), description="Colonnes souvent filtrées, à indexer, outre celles des requêtes"
+    )
     suggestions: int = Field(default=100, ge=1, le=10_000, description="Nombre maximal de choix quand `q` est donné")
     queries: dict[str, Query] = Field(default={}, description="Requêtes nommées")
 
@@ -120,6 +122,7 @@ class Tabular(Connector[Settings]):
             id=settings.id,
             text=settings.text,
             index=settings.index,
+            filters=tuple(key for query in queries for key in query.filters),
             search=settings.search or tuple(dict.fromkeys(searched)),
             setting="file" if settings.file is not None else "url",
         )

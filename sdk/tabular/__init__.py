@@ -107,7 +107,8 @@ class Table:
     `source`: a file, or an address (`UrlSource`). `folder`: a private folder whose content can be rebuilt.
     `id` and `text`: a column, or a template (`"{Code_postal} {Nom_commune}"`); they make the choices. A template may
     change what it takes: `{nom|title}`, `upper`, `lower`, `trim`, `{code|zeros:5}`, `first:N`, `last:N`; `{{` is `{`.
-    `index`: columns often filtered on. `search`: columns looked at by `q`; those of `text` when left out, else all.
+    `index`: columns often filtered on; `filters`: filters often used (`code__gte`), whose columns are indexed too.
+    `search`: columns looked at by `q`; those of `text` when left out, else all.
     `setting`: name of the setting that gives the source, for error texts.
     Columns are named as in the header; case, accents and punctuation may be left out (`code_postal`).
     """
@@ -121,6 +122,7 @@ class Table:
         id: str = "",
         text: str = "",
         index: Sequence[str] = (),
+        filters: Sequence[str] = (),
         search: Sequence[str] = (),
         setting: str = "file",
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -132,7 +134,9 @@ class Table:
             searched = tuple(search) or columns_of(text)
         except UnknownColumn as error:
             raise _misconfigured(setting, error.message) from None
-        self._plan = Plan(options or TableOptions(), id, text, tuple(index), searched)
+        self._index_setting = tuple(index)
+        indexed = tuple(dict.fromkeys([*index, *map(_column_of, filters)]))
+        self._plan = Plan(options or TableOptions(), id, text, indexed, searched)
         place = str(source.resolve()) if isinstance(source, Path) else source.url
         self._of_source = _short_digest(place)
         plan = _short_digest(json.dumps(self._plan.pack(), sort_keys=True))
@@ -158,7 +162,7 @@ class Table:
         """
         reading = await asyncio.shield(self._start())
         plan = self._plan
-        own = {"id": [self.id], "text": [self.text], "index": plan.index, "search": plan.search}
+        own = {"id": [self.id], "text": [self.text], "index": self._index_setting, "search": plan.search}
         for setting, expressions in own.items():
             await self.verify([each for each in expressions if each], setting=setting)
         return reading
@@ -370,8 +374,9 @@ class Table:
                 try:
                     reading = await asyncio.shield(self._start())
                     _log.info("table_replaced", folder=str(self.folder), rows=reading.rows)
-                except RelaisError as error:
-                    _log.warning("table_not_replaced", folder=str(self.folder), reason=str(error.message))
+                except Exception as error:  # whatever it is, the next version is followed all the same
+                    reason = error.message if isinstance(error, RelaisError) else type(error).__name__
+                    _log.warning("table_not_replaced", folder=str(self.folder), reason=str(reason))
 
     def _start(self) -> asyncio.Task[Reading]:
         """The build under way in this process, or a new one: it outlives the call that needed it."""
@@ -525,6 +530,12 @@ def columns_of(text: str) -> tuple[str, ...]:
     if "{" not in text:
         return (text,) * bool(text)
     return tuple(dict.fromkeys(part.column for part in parts(text) if isinstance(part, Place)))
+
+
+def _column_of(key: str) -> str:
+    """The column of a filter, before the columns are known; one that is none is passed over when the index is built."""
+    name, _, operator = key.rpartition("__")
+    return name if name and operator in OPERATORS else key
 
 
 def _beyond(q: str, text: str) -> str:

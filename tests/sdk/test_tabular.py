@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -243,6 +245,17 @@ async def test_a_quote_in_a_column_name_or_a_template_is_only_text(tmp_path: Pat
     path.write_text("id;a'b\"c\n1;x\n", encoding="utf-8")
     table = table_of(path, id="id", text="l'{a'b\"c}; --", options=None)
     assert [choice.text for choice in await table.choices(q="x")] == ["l'x; --"]
+
+
+async def test_the_columns_of_declared_filters_are_indexed_and_an_unknown_one_is_passed_over(trees: Path) -> None:
+    table = table_of(trees, filters=("quartier", "hauteur__gte", "couleur__in"))
+    await table.refresh()
+    [built] = (trees.parent / "index").glob("*.sqlite")
+    with closing(sqlite3.connect(built)) as database:
+        indexed = [sql.partition(" ON ")[2] for (sql,) in database.execute("SELECT sql FROM sqlite_master") if sql]
+    assert {"r(c0)", "r(c2)", "r(n3)"} <= set(indexed)
+    assert [row["code"] for row in await table.rows(where={"hauteur__gte": 12})] == ["001", "010"]
+    await table.close()
 
 
 # --- following the source ---------------------------------------------------------------------------------------------

@@ -103,6 +103,8 @@ class Soap:
         self._source = Source(wsdl, tuple(sorted((locations or {}).items())), strict, service, port)
         if http is not None:
             http.contracts[f"{wsdl.name} {service or ''}/{port or ''}".rstrip(" /")] = self.left
+            for operation in self._operations.values():
+                operation.prepare()
         self._headers = dict(headers or {})
         self._security = security
         self._repeatable = frozenset(repeatable)

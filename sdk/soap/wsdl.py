@@ -125,6 +125,13 @@ class Operation:
         body = self.grammar.output.body
         return self.contract.readers.left(body.type, body.name)
 
+    def prepare(self) -> None:
+        """Compiles what reads its answers, which otherwise the first answer would wait for: some 0.2 ms a structure."""
+        if self.uncompiled is None:
+            body = self.grammar.output.body
+            self.contract.readers.whole(body.type, body.name)
+            self.contract.readers.arriving(body.type, body.name)
+
     def signature(self) -> str:
         """`find(name: string, limit?: int) → [{id: string}] ! NotKnown {reason: string}`, for people."""
         body = self.grammar.input.body if self.grammar.input is not None else None

@@ -15,7 +15,8 @@ from zeep import xsd
 
 from sdk import xml
 from sdk.errors import InvalidInput, UpstreamInvalid, english
-from sdk.soap import wsdl
+from sdk.http import Http, Request, Response
+from sdk.soap import Soap, wsdl
 from sdk.soap.decoder import decode, read
 from sdk.soap.encoder import NIL, encode, encode_answer
 from sdk.soap.large import Job, Source, read_by_steps
@@ -208,6 +209,20 @@ def Books(element, absent=True):
     return value
 """
     )
+
+
+def test_readers_are_compiled_when_a_service_is_built_not_by_its_first_answer(tmp_path: Path) -> None:
+    async def nowhere(request: Request) -> Response:
+        raise AssertionError
+
+    path = tmp_path / "library.wsdl"
+    path.write_bytes((HERE / "wsdl" / "library.wsdl").read_bytes())
+    soap = Soap(Http(nowhere), wsdl=path, address=ADDRESS)
+    functions = soap.operation("find").contract.readers.functions
+    known = set(functions)
+    assert {"Book", "findResponse", "findResponse_arriving"} <= known
+    soap.decode("find", soap.answer("find", [{"code": "A"}]))
+    assert set(functions) == known
 
 
 @pytest.mark.parametrize(

@@ -30,18 +30,32 @@ TESTS = (
     "tests/gateway/test_drain.py",
     "tests/torture/test_sync_order.py",
 )
+AFTERWARDS = (
+    "tests/gateway/test_claims.py",
+    "tests/gateway/test_retention.py",
+    "tests/gateway/test_following.py",
+    "tests/gateway/test_callbacks.py",
+    "tests/gateway/test_lasting_model.py",
+)
+"""For what goes on after the answer."""
 RECORDS, DELIVERIES = "gateway/store/records.py", "gateway/deliveries.py"
 FOLLOW, STORE = "gateway/follow_up.py", "gateway/store/__init__.py"
+STANDING, CALLBACKS = "gateway/standing.py", "gateway/callbacks.py"
+FOLLOWED, OUTBOX = "gateway/store/followed.py", "gateway/store/outbox.py"
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """In `file`, the first `old` becomes `new`; `what` is then wrong."""
+    """In `file`, the first `old` becomes `new`; `what` is then wrong, and one of `tests` must see it."""
 
     what: str
     file: str
     old: str
     new: str
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        return AFTERWARDS if self.what.startswith("lasting: ") else TESTS
 
 
 MUTANTS = (
@@ -142,13 +156,13 @@ MUTANTS = (
     Mutant(
         "nobody is ever dead",
         RECORDS,
-        "alive = select(nodes.c.id).where(nodes.c.seen >= now - lease)",
+        "alive = select(nodes.c.id).where(or_(nodes.c.seen >= now - lease, nodes.c.id == node))",
         "alive = select(nodes.c.id)",
     ),
     Mutant(
         "everybody is dead",
         RECORDS,
-        "alive = select(nodes.c.id).where(nodes.c.seen >= now - lease)",
+        "alive = select(nodes.c.id).where(or_(nodes.c.seen >= now - lease, nodes.c.id == node))",
         "alive = select(nodes.c.id).where(nodes.c.seen >= now + lease)",
     ),
     Mutant(
@@ -284,7 +298,7 @@ MUTANTS = (
         "return end",
     ),
     Mutant(
-        "a delivery is shown to any client", DELIVERIES, 'if row is None or row["client"] != client:', "if row is None:"
+        "a delivery is shown to any client", STANDING, 'if row is None or row["client"] != client:', "if row is None:"
     ),
     Mutant(
         "what is absent is sent again without waiting",
@@ -320,6 +334,59 @@ MUTANTS = (
         '"synchronous = FULL"',
         '"synchronous = OFF"',
     ),
+    Mutant(
+        "lasting: two requests of a subject at once",
+        RECORDS,
+        "held = _held(connection, new) if new.subject else None",
+        "held = None",
+    ),
+    Mutant(
+        "lasting: what ended without effect counts as made",
+        RECORDS,
+        "void = and_(objects.c.final, objects.c.void)",
+        "void = false()",
+    ),
+    Mutant(
+        "lasting: what is created is not followed",
+        RECORDS,
+        'if follow and values.get("state") == "DONE":',
+        "if False:",
+    ),
+    Mutant(
+        "lasting: a late look writes over the one before",
+        FOLLOWED,
+        'table.changes == row["changes"]',
+        "table.changes >= 0",
+    ),
+    Mutant(
+        "lasting: what is closed is opened again by a notification",
+        FOLLOWED,
+        "CLOSED = and_(table.final, not_(table.void))",
+        "CLOSED = and_(table.final, table.delivery == table.status)",
+    ),
+    Mutant(
+        "lasting: a trigger during a look is forgotten",
+        FOLLOWED,
+        'case((table.turn == row["turn"], next_at), else_=table.next_at)',
+        "next_at",
+    ),
+    Mutant("lasting: a change is not told", FOLLOWED, "    if told is not None:", "    if told is None:"),
+    Mutant("lasting: messages overtake one another", OUTBOX, "_before.number < table.number", "_before.number < 0"),
+    Mutant(
+        "lasting: an accepted message is kept",
+        OUTBOX,
+        '        values["body"] = None',
+        "        pass",
+    ),
+    Mutant("lasting: a page counts as accepted", CALLBACKS, 'or "err" not in said:', "and False:"),
+    Mutant("lasting: another site may be told", CALLBACKS, "    return same and plain", "    return plain"),
+    Mutant("lasting: a message is repeated for ever", CALLBACKS, 'if now - row["created"] >= patience:', "if False:"),
+    Mutant(
+        "lasting: what is followed is forgotten with its key",
+        RECORDS,
+        "past = and_(ended, table.updated < now - keep.kept, table.id.not_in(open_), table.id.not_in(untold))",
+        "past = and_(ended, table.updated < now - keep.kept)",
+    ),
 )
 
 
@@ -339,7 +406,7 @@ def seen(mutant: Mutant) -> str:
         file.write_text(text.replace(mutant.old, mutant.new, 1))
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider"]
         run = subprocess.run(
-            [*command, "-rfE", *TESTS],
+            [*command, "-rfE", *mutant.tests],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,

@@ -35,15 +35,26 @@ lint: $(VENV)/dev  ## format, style, types, import rules
 check: $(VENV)/dev  ## the tests
 	$(BIN)/pytest
 
-torture: $(VENV)/dev  ## never lost, never twice: the long runs, about half an hour
+torture: $(VENV)/dev  ## never lost, never twice: the long runs, about an hour and a half
+	$(BIN)/python -m tests.torture.cost
+	$(BIN)/python -m tests.torture.executions
+	$(BIN)/python -m tests.torture.canaries
 	$(BIN)/python -m tests.torture.crash_points
 	$(BIN)/python -m tests.torture.lasting_points
-	RELAIS_MODEL_SEQUENCES=5000 $(BIN)/pytest -q --timeout 0 tests/gateway/test_delivery_model.py
-	$(BIN)/python -m tests.torture.kill_loop --keys 2000 --kills 40 --naive || true
-	$(BIN)/python -m tests.torture.kill_loop
+	$(BIN)/python -m tests.torture.sync_order
+	$(BIN)/python -m tests.torture.leaving
+	$(BIN)/python -m tests.torture.stale
+	$(BIN)/python -m tests.torture.store_down
+	$(BIN)/python -m tests.torture.rolling
 	$(BIN)/python -m tests.torture.nodes
 	RELAIS_TORTURE_SEALED=10000 $(BIN)/pytest -q --timeout 0 tests/gateway/test_operate.py -k sealed_again
 	$(BIN)/python -m tests.torture.payments
+	$(BIN)/python -m tests.torture.kill_loop --keys 2000 --kills 40 --naive || true
+	$(BIN)/python -m tests.torture.kill_loop
+	$(BIN)/python -m tests.torture.kill_loop --postgresql --kills 60 --keys 3000
+	RELAIS_MODEL_SEQUENCES=5000 $(BIN)/pytest -q --timeout 0 tests/gateway/test_delivery_model.py
+	RELAIS_MODEL_SEQUENCES=500 $(BIN)/pytest -q --timeout 0 tests/gateway/test_lasting_model.py
+	$(BIN)/python -m tests.torture.mutants
 
 docs: $(VENV)/dev  ## write the generated reference again
 	$(BIN)/python docs/generate.py

@@ -74,15 +74,18 @@ class Follow(Look):
         try:
             async with within(new_call(SEARCH_BUDGET, unattended=True)):
                 found = await search(row["reference"])
-        except (RelaisError, TimeoutError, NotImplementedError) as error:
+            matches = found if isinstance(found, list) else [] if found is None else [found]
+            value = endpoint.result.adapter.validate_python(matches[0]) if len(matches) == 1 else None
+        except Exception as error:
+            # Nothing was learnt of the delivery, be it by a bug: tried again, and a person decides in the end.
+            if not isinstance(error, (RelaisError, TimeoutError, NotImplementedError)):
+                log.error("internal", delivery=row["id"], instance=row["instance"], exc_info=error)
             await self._later(row, f"search: {type(error).__name__}")
             return
-        matches = found if isinstance(found, list) else [] if found is None else [found]
         if len(matches) > 1:
             log.error("duplicated", delivery=row["id"], instance=row["instance"], matches=len(matches))
             await self._stop(row, "DUPLICATED", error=NeedsOperator())
         elif matches:
-            value = endpoint.result.adapter.validate_python(matches[0])
             kept, answer, number = kept_answer(endpoint, value)
             sealed = journal.seal.seal(kept, row["instance"], "answer", row["id"])
             data = json.loads(answer.json) if answer.json else None

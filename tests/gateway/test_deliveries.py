@@ -300,6 +300,23 @@ async def test_found_twice_is_left_to_an_operator(gateway: Gateway, publisher: P
     assert (await send(gateway))[2]["err_class"] == "NeedsOperator"
 
 
+@pytest.mark.parametrize("found", [ZeroDivisionError(), [{"id": None}]])
+async def test_a_search_with_a_bug_learns_nothing_and_a_person_decides_in_the_end(
+    gateway: Gateway, publisher: Publisher, found: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def find(self: Any, reference: str) -> Any:
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(Seeds, "find_seed", find)
+    publisher.modes = ["executed"]
+    await send(gateway)
+    await change(gateway, tries=gateway.server.deliveries.options.tries - 1, next_at=0.0)  # the last try
+    assert (await followed(gateway, "PARKED"))["attempt"] == 1
+    assert len(publisher.executed) == 1
+
+
 async def test_an_unknown_outcome_that_nothing_can_tell_is_parked_and_never_sent_again(
     gateway: Gateway, publisher: Publisher
 ) -> None:

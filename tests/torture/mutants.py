@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("gateway", "sdk", "connectors", "contract_tests", "tests", "benchmarks", "docs", "pyproject.toml")
 TESTS = (
     "tests/gateway/test_records.py",
+    "tests/gateway/test_outcomes.py",
     "tests/gateway/test_delivery_model.py",
     "tests/torture/test_crash_points.py",
     "tests/gateway/test_deliveries.py",

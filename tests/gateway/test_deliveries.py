@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -379,6 +380,14 @@ async def test_a_process_thought_dead_writes_no_result(gateway: Gateway, publish
     publisher.release.set()
     assert (await first)[2]["err_class"] == "OutcomeUnknown"
     assert (await row(gateway))["state"] == "SENDING"
+
+
+async def test_a_process_that_may_be_thought_dead_sends_nothing(gateway: Gateway, publisher: Publisher) -> None:
+    hours = count(1_000_000)
+    gateway.server.deliveries._monotonic = lambda: 3600.0 * next(hours)  # it was always last seen an hour ago
+    status, _, body = await send(gateway)
+    assert (status, body["err_class"]) == (503, "StoreUnavailable")
+    assert publisher.executed == []
 
 
 async def test_another_caller_does_not_see_a_delivery(gateway: Gateway) -> None:

@@ -70,7 +70,7 @@ async def test_a_closed_store_ends_what_it_was_given_and_takes_no_more(store: St
 async def test_a_row_held_elsewhere_fails_the_work_that_wants_it_and_none_behind_it(
     postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(under_test, "PATIENCE", 1.5)
+    monkeypatch.setattr(under_test, "PATIENCE", 4.5)
     store = Store.open(postgres)
     await store.run(lambda connection: due(connection, "held", 0.0))
 

@@ -89,10 +89,13 @@ class Answer:
 
     @property
     def data(self) -> Any:
-        """`data` of a success; fails with the error's class and text otherwise."""
+        """`data` of a success, or the whole answer where Publik wants it so (a map, places).
+
+        Fails with the error's class and text otherwise.
+        """
         if isinstance(self.body, dict) and self.body.get("err"):
             raise AssertionError(f"{self.body['err_class']}: {self.body['err_desc']}")
-        return self.body["data"]
+        return self.body["data"] if isinstance(self.body, dict) and "data" in self.body else self.body
 
     @property
     def err_class(self) -> str:

@@ -14,6 +14,8 @@ from sdk import (
     MINUTE,
     Choice,
     Connector,
+    Feature,
+    FeatureCollection,
     Field,
     Http,
     HttpUrl,
@@ -21,17 +23,31 @@ from sdk import (
     Misconfigured,
     Model,
     NotFound,
+    Point,
     Row,
     Text,
     every,
     get,
 )
 from sdk.errors import english
-from sdk.tabular import Reading, Structure, Structured, Table, TableOptions, UnknownColumn, UrlSource, columns_of, fill
+from sdk.tabular import (
+    Reading,
+    Structure,
+    Structured,
+    Table,
+    TableOptions,
+    UnknownColumn,
+    UrlSource,
+    columns_of,
+    fill,
+    to_decimal,
+)
 
 _NOT_FILTERS = {"NameID", "email", "page_limit", "page", "_"}
 """What Publik adds to any address by itself: not a filter unless the table has such a column."""
 _LARGEST_PAGE = 10_000
+_ID, _TEXT, _LATITUDE, _LONGITUDE = " id", " text", " latitude", " longitude"
+"""What a feature is made of, beside the columns: no column's name begins with a space."""
 
 
 class Query(Model):
@@ -65,8 +81,16 @@ class Settings(TableOptions):
     index: tuple[str, ...] = Field(
         default=(), description="Colonnes souvent filtrées, à indexer, outre celles des requêtes"
     )
+    latitude: str = Field(default="", description="Colonne de la latitude, en degrés : fait de `map` une carte")
+    longitude: str = Field(default="", description="Colonne de la longitude, en degrés")
     suggestions: int = Field(default=100, ge=1, le=10_000, description="Nombre maximal de choix quand `q` est donné")
     queries: dict[str, Query] = Field(default={}, description="Requêtes nommées")
+
+
+class Place(Row):
+    """Ce que la carte montre d'une ligne ; ses colonnes l'accompagnent."""
+
+    text: str = Field(description="Libellé", examples=["École maternelle Jacques Prévert"])
 
 
 class ColumnFound(Model):
@@ -134,6 +158,9 @@ class Tabular(Connector[Settings]):
         """Lit la version présente du fichier, et vérifie les colonnes que citent les réglages."""
         await self.table.refresh()
         await self.table.verify([*map(_ascending, self.settings.order)], setting="order")
+        for name in ("latitude", "longitude"):
+            if column := getattr(self.settings, name):
+                await self.table.verify([column], setting=name)
         for name in self.settings.queries:
             await self._verify(name)
 
@@ -196,6 +223,44 @@ class Tabular(Connector[Settings]):
             offset=offset,
         )
         return [_row(row) for row in found]
+
+    @get
+    async def map(
+        self,
+        /,
+        q: str | None = None,
+        id: str | None = None,
+        limit: Annotated[int, Field(ge=1, le=_LARGEST_PAGE)] = 1_000,
+        **filters: str,
+    ) -> FeatureCollection[Place]:
+        """Les lignes qui ont une position, comme couche de carte (GeoJSON).
+
+        Demande les réglages `latitude` et `longitude`. Mêmes filtres que `rows` ; `q` cherche comme dans `data`. Une
+        ligne sans position, ou dont la position n'est pas sur Terre, est laissée de côté.
+
+        English:
+        The rows that have a position, as a map layer (GeoJSON). Needs the settings `latitude` and `longitude`; same
+        filters as `rows`. A row without a usable position is left out.
+        """
+        latitude, longitude = self.settings.latitude, self.settings.longitude
+        if not (latitude and longitude):
+            raise Misconfigured(
+                Text(
+                    "Les réglages « latitude » et « longitude » manquent : ils nomment les colonnes de la carte.",
+                    en='The settings "latitude" and "longitude" are missing: they name the columns of the map.',
+                )
+            )
+        names = [column.name for column in await self.table.columns()]
+        wanted = {**{name: name for name in names}, **_placed(self.settings)}
+        found = await self.table.rows(
+            q,
+            await self._filters(filters),
+            order=self.settings.order,
+            columns=wanted,
+            equal=None if id is None else (self.settings.id, id),
+            limit=limit,
+        )
+        return FeatureCollection(features=[feature for row in found if (feature := _feature(row)) is not None])
 
     @get("query/{query_name}")
     async def query(
@@ -297,6 +362,23 @@ def _diagnosis(reading: Reading) -> Diagnosis:
 
 def _row(values: dict[str, Any]) -> Row:
     return Row.model_construct(**values)  # text from the index: nothing is left to verify
+
+
+def _placed(settings: Settings) -> dict[str, str]:
+    """Names that no column bears → what a feature is made of."""
+    return {_ID: settings.id, _TEXT: settings.text, _LATITUDE: settings.latitude, _LONGITUDE: settings.longitude}
+
+
+def _feature(row: dict[str, str]) -> Feature[Place] | None:
+    """The row as a point of the map; None where it has no place on it."""
+    key, text, *degrees = (row.pop(name) for name in (_ID, _TEXT, _LATITUDE, _LONGITUDE))
+    position = [to_decimal(one) for one in degrees]
+    if not key or None in position:
+        return None
+    latitude, longitude = (float(one or 0) for one in position)
+    if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
+        return None
+    return Feature(id=key, geometry=Point(coordinates=(longitude, latitude)), properties=Place(**{**row, "text": text}))
 
 
 def _listed(names: str) -> tuple[str, ...]:

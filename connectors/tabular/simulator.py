@@ -42,6 +42,8 @@ class TabularSimulator(Simulator):
             "url": f"{self.url}{PLACE}",
             "id": "Identifiant",
             "text": "{Catégorie} {Nom} ({Quartier})",
+            "latitude": "Latitude",
+            "longitude": "Longitude",
             "order": ["Catégorie", "Nom"],
             "index": ["Quartier", "Catégorie"],
             "types": {
@@ -98,6 +100,10 @@ class TabularSimulator(Simulator):
             (
                 Text("Une requête nommée : les salles de 200 places", en="A named query: rooms of 200 seats"),
                 f"curl -s '{base_url}/query/salles?places=200'",
+            ),
+            (
+                Text("La carte des gymnases", en="The map of gymnasiums"),
+                f"curl -s '{base_url}/map?categorie=Gymnase'",
             ),
             (
                 Text("Ce qui a été trouvé dans le fichier", en="What was found in the file"),

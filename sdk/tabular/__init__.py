@@ -36,7 +36,7 @@ from .building import Plan, build
 from .index import OPERATORS, Index, Where, words
 from .reading import is_sheet
 from .templates import Place, UnknownColumn, fill, parts
-from .types import BadLine, Column, ColumnType, Reading, Structure, Structured, TableOptions
+from .types import BadLine, Column, ColumnType, Reading, Structure, Structured, TableOptions, to_decimal
 
 __all__ = [
     "BadLine",
@@ -51,6 +51,7 @@ __all__ = [
     "UrlSource",
     "columns_of",
     "fill",
+    "to_decimal",
 ]
 
 _SMALL = 256 * 1024  # bytes of CSV below which a thread is quicker than a process

@@ -580,13 +580,13 @@ async def test_a_workflow_engine_reads_who_must_act_in_a_refusal(tmp_path: Path)
         wrong = await engine.call(url, DEBT | {"reference": "ABCD"})
         assert (wrong.ok, wrong.status, wrong.app_error_code, wrong.stopped_by) == (False, 400, 1, "4xx")
         assert "reference" in wrong.desc
+        simulator.faults.next("tech-indisponibilite")
+        later = await engine.call(url, DEBT | {"reference": "FACT2025000118"})
+        assert (later.status, later.stopped_by, later.headers["Retry-After"]) == (503, "5xx", "1800")
         simulator.faults.next("execute-then-reset")
         unknown = await engine.call(url, DEBT)
         assert not unknown.ok
         assert unknown.error_data["err_class"] == "OutcomeUnknown"
-        simulator.faults.next("tech-indisponibilite")
-        later = await engine.call(url, DEBT | {"reference": "FACT2025000118"})
-        assert (later.status, later.stopped_by, later.headers["Retry-After"]) == (503, "5xx", "1800")
 
 
 async def test_a_stranger_cannot_create_but_payfip_can_notify(tmp_path: Path) -> None:

@@ -382,3 +382,52 @@ async def test_the_post_codes_of_france_fill_a_form(tmp_path: Path) -> None:
     communes = (await table.get("query/communes", cp="51300")).data
     assert len({row["id"] for row in communes}) == len(communes) > 20
     assert len((await table.get("data", q="sai")).data) == 100
+
+
+# --- the map ----------------------------------------------------------------------------------------------------------
+
+PLACES = (
+    "id;text;ville;lat;lon\n1;Mairie;Brest;48,3904;-4,4861\n2;Port;Brest;;\n3;Gare;Rennes;48.1035;-1.6722\n"
+    "4;Perdu;Brest;quelque part;-4\n5;Ailleurs;Brest;95;-4\n"
+)
+
+
+def on_a_map(tmp_path: Path) -> Instance[Tabular]:
+    return of(tmp_path, PLACES, latitude="lat", longitude="lon")
+
+
+async def test_rows_with_a_position_are_a_map_layer(tmp_path: Path) -> None:
+    found = (await on_a_map(tmp_path).get("map")).body
+    assert found["type"] == "FeatureCollection"
+    assert found["features"][0] == {
+        "type": "Feature",
+        "id": "1",
+        "geometry": {"type": "Point", "coordinates": [-4.4861, 48.3904]},
+        "properties": {"id": "1", "text": "Mairie", "ville": "Brest", "lat": "48,3904", "lon": "-4,4861"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, ["1", "3"]),
+        ({"ville": "Brest"}, ["1"]),
+        ({"q": "GARE"}, ["3"]),
+        ({"id": "3"}, ["3"]),
+        ({"limit": "1"}, ["1"]),
+    ],
+)
+async def test_a_map_is_narrowed_as_rows_are(asked: dict[str, str], expected: list[str], tmp_path: Path) -> None:
+    found = (await on_a_map(tmp_path).get("map", **asked)).body
+    assert [feature["id"] for feature in found["features"]] == expected
+
+
+async def test_without_its_columns_a_map_tells_the_operator(tmp_path: Path) -> None:
+    found = await of(tmp_path, PLACES, latitude="lat").get("map")
+    assert found.err_class == "Misconfigured"
+    assert "longitude" in found.body["err_desc"]
+
+
+async def test_a_column_of_the_map_that_is_not_there_is_told_by_the_check(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="latitud"):
+        await of(tmp_path, PLACES, latitude="latitud", longitude="lon").connector.check()

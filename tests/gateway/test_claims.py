@@ -88,6 +88,23 @@ async def test_of_two_looks_one_tells_the_change(store: Store) -> None:
     assert [message["id"] for message in told] == ["m1"]
 
 
+async def test_a_look_that_comes_late_does_not_write_over_the_one_before(store: Store) -> None:
+    slow = await done(store)
+    (quick,) = await store.run(lambda c: followed.claim(c, 140.0, 30.0, 9, 9))
+    looks = [(quick, "waiting", Told("m1", b"x")), (slow, "started", Told("m2", b"x"))]
+    changed = [
+        await store.run(
+            partial(
+                followed.looked, row=row, now=150.0, next_at=500.0, seen=Seen(status, False, False, b"p"), told=told
+            )
+        )
+        for row, status, told in looks
+    ]
+    assert changed == [True, False]
+    row = await store.run(lambda c: followed.of(c, quick["delivery"]))
+    assert (row["status"], row["changes"]) == ("waiting", 1)  # type: ignore[index]
+
+
 async def test_a_trigger_during_a_look_keeps_its_word(store: Store) -> None:
     row = await done(store)
     await store.run(lambda c: followed.trigger(c, "a/x", "POST y", ["P1"], 101.0, 0.0))

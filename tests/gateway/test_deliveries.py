@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from sqlalchemy import select, update
@@ -67,6 +68,12 @@ class Seeds(Connector[Settings]):
     @create("harmless", delivery="at-least-once")
     async def harmless(self, seed: Seed) -> Receipt:
         """Sans danger."""
+        return await self._sow(seed)
+
+    @create("pair", delivery="at-least-once")
+    async def pair(self, seed: Seed) -> Receipt:
+        """Deux fois."""
+        await self._sow(seed)
         return await self._sow(seed)
 
     @changes("absolute", delivery="idempotent")
@@ -388,6 +395,33 @@ async def test_a_process_that_may_be_thought_dead_sends_nothing(gateway: Gateway
     status, _, body = await send(gateway)
     assert (status, body["err_class"]) == (503, "StoreUnavailable")
     assert publisher.executed == []
+
+
+async def test_a_process_thought_dead_in_the_middle_of_an_attempt_sends_nothing_more(
+    gateway: Gateway, publisher: Publisher
+) -> None:
+    publisher.modes = ["wait"]
+    first = asyncio.create_task(send(gateway, "pair"))
+    await publisher.arrived.wait()
+    hours = count(1_000_000)
+    gateway.server.deliveries._monotonic = lambda: 3600.0 * next(hours)
+    publisher.release.set()
+    _, _, body = await first
+    assert body["err"] == 1
+    assert len(publisher.executed) == 1
+
+
+async def test_a_call_that_is_cut_does_not_cut_what_was_sent(gateway: Gateway, publisher: Publisher) -> None:
+    publisher.modes = ["wait"]
+    call = asyncio.create_task(send(gateway, "never-again"))
+    await publisher.arrived.wait()
+    serving: Any = gateway.server._runners[0].server
+    [connection] = serving.connections
+    connection._task_handler.cancel()
+    with pytest.raises(aiohttp.ClientError):
+        await call
+    publisher.release.set()
+    assert (await followed(gateway, "DONE"))["upstream_id"] == "S0"
 
 
 async def test_another_caller_does_not_see_a_delivery(gateway: Gateway) -> None:

@@ -41,8 +41,8 @@ from .processes import KEY, killed, said, spawn
 
 TICK, LATER = 900.0, 3600.0
 """Seconds of the shared clock between two things a citizen does: as long as citizens come, and afterwards."""
-COMING, ENDING = 96, 60
-"""Ticks in which citizens come, one day; and ticks in which everything ends, more than two."""
+COMING, ENDING = 96, 84
+"""Ticks in which citizens come, one day; and ticks in which everything ends, three and a half."""
 DUE_CALLBACKS = """
 SELECT count(*) FROM callbacks AS one WHERE next_at <= :now AND NOT EXISTS (
   SELECT 1 FROM callbacks AS other
@@ -361,7 +361,7 @@ class Run:
         else:
             await self._create(citizen)
         if not citizen.pages:
-            citizen.waits = tick + 1 + min(citizen.tries, 8)
+            citizen.waits = tick + 1 + min(citizen.tries, 4)
             return
         for idop in list(citizen.pages):
             if idop in citizen.visited:

@@ -242,6 +242,13 @@ class PayFiPSimulator(Simulator):
             f"</ns2:{call.operation}Response>"
         )
 
+    def refusal(self, request: SimRequest) -> SimResponse | None:
+        """The form of the reference, to a creation; an unknown idOp, to a lookup."""
+        if request.path != SERVICE or b"recupererDetailClient" in request.body:
+            return None
+        code = "R3" if b"creerPaiementSecurise" in request.body else "P1"
+        return _fault("FonctionnelleErreur", code, FAULTS[code])
+
     def spoil(self, fault: str, request: SimRequest) -> SimResponse:
         """One of the three technical faults of the contract."""
         return _fault(_TECHNICAL[fault], "TECH", "Service momentanément indisponible.")

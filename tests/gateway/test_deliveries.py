@@ -424,6 +424,15 @@ async def test_a_call_that_is_cut_does_not_cut_what_was_sent(gateway: Gateway, p
     assert (await followed(gateway, "DONE"))["upstream_id"] == "S0"
 
 
+async def test_an_answer_that_comes_after_the_deadline_is_still_read(gateway: Gateway, publisher: Publisher) -> None:
+    gateway.server.dispatch._deadline = 0.5
+    publisher.modes = ["wait"]
+    _, _, body = await send(gateway, "never-again")
+    assert body["err_class"] == "OutcomeUnknown"
+    publisher.release.set()
+    assert (await followed(gateway, "DONE"))["upstream_id"] == "S0"
+
+
 async def test_another_caller_does_not_see_a_delivery(gateway: Gateway) -> None:
     await send(gateway)
     await change(gateway, client="somebody")

@@ -433,6 +433,19 @@ async def test_an_answer_that_comes_after_the_deadline_is_still_read(gateway: Ga
     assert (await followed(gateway, "DONE"))["upstream_id"] == "S0"
 
 
+@pytest.mark.parametrize(("endpoint", "patience"), [("found", 7.0), ("never-again", 60.0)])
+async def test_the_quarantine_is_the_declared_processing_time_and_the_margin_or_the_operators(
+    tmp_path: Path, publisher: Publisher, endpoint: str, patience: float
+) -> None:
+    chosen = {"margin": 7.0, "quarantine": 60.0}
+    async with (
+        upstream(publisher) as url,
+        running(tmp_path / "data", Seeds, settings={"url": url}, deliveries=chosen) as gateway,
+    ):
+        await send(gateway, endpoint)
+        assert (await row(gateway))["patience"] == patience
+
+
 async def test_another_caller_does_not_see_a_delivery(gateway: Gateway) -> None:
     await send(gateway)
     await change(gateway, client="somebody")

@@ -143,7 +143,7 @@ def delivery_key(headers: Mapping[str, str], endpoint: Endpoint, body: Any, fing
     form = headers.get("Publik-Caller-URL")
     if form and declaration.unique_forms:
         return "u:" + hashlib.sha256(f"{form}\n{fingerprint}".encode("utf-8", "surrogateescape")).hexdigest()
-    if declaration.delivery in ("reconcilable", "at-most-once"):
+    if declaration.needs_key:
         named = " + ".join(declaration.key)
         raise KeyRequired(
             None

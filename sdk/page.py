@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import jinja2
 from markupsafe import Markup, escape
@@ -171,13 +171,15 @@ def paste(endpoint: Endpoint, operation: Mapping[str, Any], base: str) -> str:
     for parameter in operation["parameters"]:
         value = _value(parameter["schema"])
         if parameter["in"] == "path":
-            url = url.replace("{" + parameter["name"] + "}", value)
+            url = url.replace("{" + parameter["name"] + "}", quote(value, safe=""))
         elif parameter["required"] and parameter["in"] == "query":
             query += [(parameter["name"], item) for item in _values(parameter["schema"])]
     if query:
         url += "?" + urlencode(query)
     words = ["curl"] + (["-X", endpoint.method] if endpoint.method not in ("GET", "POST") else [])
     words.append(shlex.quote(url))
+    if endpoint.declaration.needs_key and not endpoint.declaration.key:
+        words += ["-H", '"Idempotency-Key: $RANDOM$RANDOM"']
     body = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if body:
         words += ["-H", "'Content-Type: application/json'", "-d", shlex.quote(to_json(body["example"]).decode())]

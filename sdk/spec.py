@@ -98,6 +98,11 @@ class Declaration:
     catch_up: CatchUp = "once"
 
     @property
+    def needs_key(self) -> bool:
+        """A second sending could create a second time: refused unless something tells the request apart."""
+        return self.delivery in ("reconcilable", "at-most-once")
+
+    @property
     def told_apart_by(self) -> tuple[str, ...]:
         """The body fields that two different requests never share: of their natural key and of their subject the first,
         which is enough, and their external reference.

@@ -223,10 +223,13 @@ class V6:
         key = text_of(about, "Key")
         if not key:
             raise invalid("an attachment without a key")
-        file = await self.reads.get_file(
-            "api/Attachments/Download/{key}", values={"key": key}, timeout=self.settings.timeout
+        sent = await self.reads.get_file(
+            "api/Attachments/Download/{key}", values={"key": key}, timeout=self.settings.timeout, html=True
         )
-        return File(filename=text_of(about, "FileName|Name") or file.filename, content=file.content)
+        file = File(filename=text_of(about, "FileName|Name") or sent.filename, content=sent.content)
+        if file.content_type == "text/html":  # by its content: what ATAL announces is not believed
+            raise invalid("a page of HTML instead of a file")
+        return file
 
     async def search(self, q: str, limit: int) -> list[Hit]:
         params = {"$filter": self.settings.v6.search.replace("{q}", _quoted(q)), "$top": str(limit)}

@@ -146,6 +146,10 @@ class CartadsSimulator(Simulator):
                 'sed \'s/.*"id": *"\\([^"]*\\).*/\\1/\')',
             ),
             (
+                Text("Le ticket, jusqu'à ce que le dépôt soit fait", en="The ticket, until the deposit is made"),
+                f"until curl -s {base_url.rsplit('/', 2)[0]}/deliveries/$ID | grep '\"DONE\"'; do sleep 1; done",
+            ),
+            (
                 Text("Dix minutes plus tard (simulateur)", en="Ten minutes later (simulator)"),
                 f"curl -s -d minutes=11 {self.url}/_simulator/clock",
             ),
@@ -155,7 +159,10 @@ class CartadsSimulator(Simulator):
                 f"curl -s {base_url}/files/48213/pieces/completion",
             ),
             (
-                Text("Les déposer (de même doc, daact)", en="Deposit them (doc, daact likewise)"),
+                Text(
+                    "Les déposer (de même : ouverture et achèvement des travaux)",
+                    en="Deposit them (the start and the end of the works likewise)",
+                ),
                 _posted(f"{base_url}/files/48213/deposits", LATER_DEPOSIT),
             ),
             (Text("Les étapes d'un dossier", en="The steps of a file"), f"curl -s {base_url}/files/48213/steps"),

@@ -80,7 +80,8 @@ _RESULTS: dict[str, tuple[Any, Any, Text]] = {
 _PENDING = Text("Paiement en attente", en="Pending")
 
 
-PayerID = Annotated[str, Field(description="Identifiant du redevable dans Publik")]
+PayerID = Annotated[str, Field(description="Identifiant du redevable dans Publik", examples=["jeanne"])]
+InvoiceReference = Annotated[str, Field(description="Référence de la facture", examples=["FACT2025000117"])]
 
 
 def is_idop(name: str) -> bool:
@@ -244,7 +245,7 @@ class PayFiP(Connector[Settings]):
         return [one for one in await self._invoices(NameID) if one.paid]
 
     @get("invoice/{reference}")
-    async def invoice(self, reference: str, NameID: PayerID) -> Invoice:
+    async def invoice(self, reference: InvoiceReference, NameID: PayerID) -> Invoice:
         """Une facture de ce redevable.
 
         English:
@@ -253,7 +254,7 @@ class PayFiP(Connector[Settings]):
         return await self._invoice(reference, NameID)
 
     @get("invoice/{reference}/pdf")
-    async def invoice_pdf(self, reference: str, NameID: PayerID) -> File:
+    async def invoice_pdf(self, reference: InvoiceReference, NameID: PayerID) -> File:
         """Une facture de ce redevable, en PDF.
 
         English:
@@ -269,7 +270,7 @@ class PayFiP(Connector[Settings]):
         key=("transaction_id",),
         errors=(Rejected, NotFound, *CLIENT_ERRORS),
     )
-    async def pay_invoice(self, reference: str, notice: PaymentNotice) -> Receipt:
+    async def pay_invoice(self, reference: InvoiceReference, notice: PaymentNotice) -> Receipt:
         """Apprendre de Publik qu'une facture a été payée.
 
         Un paiement fait chez PayFiP est relu : il doit être payé, de ce montant, pour cette facture. Un paiement fait

@@ -98,7 +98,10 @@ class TabularSimulator(Simulator):
                 f"curl -s '{base_url}/rows?quartier=Gare&sort=-ouvert_le&columns=code,nom,ouvert_le&limit=3'",
             ),
             (
-                Text("Une requête nommée : les salles de 200 places", en="A named query: rooms of 200 seats"),
+                Text(
+                    "Une requête nommée : les salles d'au moins 200 places",
+                    en="A named query: rooms of 200 seats or more",
+                ),
                 f"curl -s '{base_url}/query/salles?places=200'",
             ),
             (

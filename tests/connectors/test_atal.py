@@ -740,6 +740,17 @@ async def test_a_download_announced_as_html_is_known_by_its_bytes(v6: Town) -> N
     assert (await v6.atal.get("attachments/1")).status == 404
 
 
+@pytest.mark.parametrize(("content", "kind"), [("Qm9uam91cg==", "text/plain"), ("PGh0bWw+PC9odG1sPg==", None)])
+async def test_a_text_announced_as_html_is_a_text_and_a_page_is_refused(
+    v6: Town, content: str, kind: str | None
+) -> None:
+    request = await v6.created()
+    sent = {"file": {"filename": "trou.txt", "content": content}}
+    received = (await v6.atal.post(f"requests/{request}/attachments", sent)).data
+    found = await v6.atal.get(f"attachments/{received['attachment']}")
+    assert (found.file.content_type if found.file else found.err_class) == (kind or "UpstreamInvalid")
+
+
 async def test_an_attachment_without_key_is_the_publishers_fault() -> None:
     town, _ = played(V6, answer(json={"Id": 1}))
     assert (await town.get("attachments/1")).status == 502

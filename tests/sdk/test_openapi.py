@@ -182,6 +182,24 @@ def test_the_page_shows_every_endpoint_and_a_line_to_paste() -> None:
     )
 
 
+class Files(Connector[Settings]):
+    """Des dossiers."""
+
+    name, title = "files", "Dossiers"
+
+    @create("files/{number}/notes", delivery="at-most-once")
+    async def note(self, number: Annotated[str, Field(examples=["PC 76 R42/a"])]) -> Receipt:
+        """Annoter."""
+        return Receipt(id=number)
+
+
+def test_a_line_to_paste_is_an_address_and_has_the_key_that_is_asked_for() -> None:
+    tree = html.fromstring(page.instance(Files, "files/test", origin="http://127.0.0.1:8080"))
+    (line,) = [pre.text for pre in tree.iterfind(".//pre") if pre.text.startswith("curl")]
+    assert "/files/test/files/PC%2076%20R42%2Fa/notes " in line
+    assert '-H "Idempotency-Key: $RANDOM$RANDOM"' in line
+
+
 def test_the_page_says_what_is_only_assumed() -> None:
     assert "Écrit de mémoire." in page.instance(Everything, "everything/test")
 

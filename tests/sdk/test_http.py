@@ -32,7 +32,7 @@ from sdk.messages import retry_after
 from sdk.model import Model, Secret
 from sdk.policies import Breaker, Limit, Log, Retry
 
-from .wire_kit import HANG_UP, SILENCE, Pauses, answer, upstream, way
+from .wire_kit import HANG_UP, SILENCE, Pauses, Upstream, answer, upstream, way
 
 READ = Request("GET", "https://data.example.org/x", repeatable=True)
 EFFECT = Request("POST", "https://data.example.org/x", repeatable=False)
@@ -806,6 +806,31 @@ async def test_a_large_body_is_sent_whole_again_after_a_cut() -> None:
     async with upstream(lambda seen: next(turns)) as shaky, way(shaky) as http:
         await http.post(shaky.url, body=body, repeatable=True)
         assert [seen.body for seen in shaky.requests] == [body, body]
+
+
+async def test_what_comes_after_an_answer_is_not_the_answer_to_the_next_request() -> None:
+    late, sent = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(answer(200, b'"asked"'))
+            if not sent.is_set():
+                await late.wait()
+                writer.write(answer(200, b'"somebody else\'s"'))
+                await writer.drain()
+                sent.set()
+
+    good = Upstream(lambda seen: b"")
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    good.port = server.sockets[0].getsockname()[1]
+    async with way(good) as http:
+        assert (await http.get(good.url)).body == b'"asked"'
+        late.set()
+        await sent.wait()
+        for _ in range(20):  # the loop reads what came on the idle connection
+            await asyncio.sleep(0)
+        assert (await http.get(good.url)).body == b'"asked"'
+    server.close()
 
 
 async def test_a_closed_way_leaves_no_connection(recwarn: pytest.WarningsRecorder) -> None:

@@ -7,6 +7,7 @@ that serves hands its lines to a thread (`Lines`): a disk that is slow, or a rea
 from __future__ import annotations
 
 import atexit
+import json
 import logging
 import os
 import sys
@@ -18,7 +19,7 @@ from typing import Any, TextIO
 
 import structlog
 from pydantic import SecretBytes, SecretStr
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -54,7 +55,14 @@ def _rendered(_: Any, method: str, event: MutableMapping[str, Any]) -> str:
     for key, value in event.items():
         if not isinstance(value, _PLAIN):
             event[key] = _masked(value)
-    return to_json(event, fallback=lambda value: f"<{type(value).__name__}>", inf_nan_mode="null").decode()
+    try:
+        return to_json(event, fallback=_shown, inf_nan_mode="null").decode()
+    except PydanticSerializationError:  # bytes that were no UTF-8, in a header or an address: a line never fails a call
+        return json.dumps(event, default=_shown)
+
+
+def _shown(value: Any) -> str:
+    return f"<{type(value).__name__}>"
 
 
 _PLAIN = (str, int, float, bool, type(None))

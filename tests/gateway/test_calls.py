@@ -41,7 +41,7 @@ from sdk import (
     get,
 )
 
-from .conftest import Gateway, Start, upstream
+from .conftest import KEY, Gateway, Start, upstream
 
 
 class Settings(Model):
@@ -495,6 +495,18 @@ async def test_the_log_line_names_the_form_and_no_value(gateway: Gateway, lines:
     assert line["caller_url"] == "https://demarches.example.org/backoffice/management/arbres/12/"
     assert (line["client"], line["instance"], line["endpoint"], line["status"]) == ("tests", "trees/test", "trees", 200)
     assert "Sequoia" not in json.dumps(lines())
+
+
+async def test_a_header_that_is_no_text_does_not_fail_the_call(gateway: Gateway, lines: Callable[[], Any]) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2]))
+    writer.write(
+        b"GET /trees/test/species HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        b"X-API-Key: %s\r\nPublik-Caller-URL: https://forms.example.org/\xff\r\n\r\n" % KEY["X-API-Key"].encode()
+    )
+    answered = await reader.read()
+    writer.close()
+    assert answered.startswith(b"HTTP/1.1 200 ")
+    assert [line for line in lines() if line["event"] == "call"][-1]["caller_url"] == "https://forms.example.org/\udcff"
 
 
 async def test_health_is_open_and_says_nothing_of_instances(gateway: Gateway) -> None:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit, urlunsplit
 
 from sdk.auth import basic
 from sdk.call import new_call, serving
@@ -24,7 +24,7 @@ from sdk.errors import RelaisError, Text
 from sdk.http import Egress, Http, Response, hosts_of, open_http
 from sdk.model import invalid_input
 
-from .bodies import CALLBACK_PARAMETER
+from .bodies import CALLBACK_PARAMETER, SIGNATURE_PARAMETERS
 from .journal import log
 from .looking import EACH, Look
 from .sealing import Seal, Unsealable
@@ -99,6 +99,8 @@ def whom(
     if address is not None:
         if callback is None or not _within(callback.url, address):
             raise invalid_input({ASKED: [_ELSEWHERE if callback is not None else _NO_CALLBACKS]})
+        if _says_who(address):
+            raise invalid_input({ASKED: [_OURS]})
         return json.dumps({"url": address}).encode()
     form = _form_of(callback.url, headers.get("Publik-Caller-URL", "")) if callback is not None else None
     return None if form is None else json.dumps({"form": form}).encode()
@@ -108,7 +110,7 @@ def target(callback: CallbackSettings, kept: bytes) -> str | None:
     """The address to post to, None where the account no longer allows it."""
     said = json.loads(kept)
     if "url" in said:
-        return said["url"] if _within(callback.url, said["url"]) else None
+        return said["url"] if _within(callback.url, said["url"]) and not _says_who(said["url"]) else None
     slug, number = said["form"]
     place = f"jump/trigger/{callback.trigger}" if callback.trigger else f"hooks/{callback.hook}"
     return f"{callback.url.rstrip('/')}/api/forms/{slug}/{number}/{place}/"
@@ -137,6 +139,18 @@ def _within(base: str, address: str) -> bool:
     return same and plain and path and there.username is None and "%" not in there.path
 
 
+_WHO = SIGNATURE_PARAMETERS | {"email", "NameID"}
+
+
+def _says_who(address: str) -> bool:
+    """Whether its query names what w.c.s. reads in a signed call: who calls, and for which user. Only we say that."""
+    return any(unquote_plus(part.partition("=")[0]) in _WHO for part in re.split("[&;]", urlsplit(address).query))
+
+
+_OURS = Text(
+    "nomme dans sa question un appelant ou un usager (orig, signature, NameID, email…) : retirez-le",
+    en="names a caller or a user in its query (orig, signature, NameID, email…): remove it",
+)
 _ELSEWHERE = Text(
     "n'est pas une adresse du site déclaré pour ce compte ([clients.….callback] url)",
     en="is not an address of the site declared for this account ([clients.….callback] url)",

@@ -412,6 +412,14 @@ async def test_another_site_is_never_spoken_to(embedded: Gateway, forms: Forms, 
     assert await rows(embedded, deliveries) == []
 
 
+@pytest.mark.parametrize("query", ["orig=admin", "a=1&NameID=42", "b;email=x", "%6frig=admin", "signature"])
+async def test_an_address_that_says_who_calls_is_refused(embedded: Gateway, forms: Forms, query: str) -> None:
+    address = f"{forms.url}/api/forms/autre/7/hooks/retour/?{query}"
+    status, _, body = await send(embedded, forms, headers={"Callback-URL": address})
+    assert (status, body["err_class"], list(body["errors"])) == (400, "InvalidInput", ["callback-url"])
+    assert await rows(embedded, deliveries) == []
+
+
 async def test_a_hook_with_basic_credentials(tmp_path: Path, publisher: Publisher, forms: Forms, form: Form) -> None:
     credentials = {"signature": None, "basic": {"username": "relais", "password": "a-password"}}
     async with serving(

@@ -333,12 +333,13 @@ class PayFiP(Connector[Settings]):
         if invoice.paid:
             return invoice
         for made in await current_call().made({"reference": invoice.id}):
-            if made.final and made.void:
-                continue
+            expected = made.expected.get("amount")
+            amount = Decimal(expected) if expected else None
+            if (made.final and made.void) or (amount is not None and amount < invoice.amount):
+                continue  # nothing was paid, or a part only
             if made.final:
                 return settled(invoice, datetime.fromtimestamp(made.updated, PARIS).date())
-            expected = made.expected.get("amount")
-            found = await self.settlement(made.id, Decimal(expected) if expected else None, invoice.id)
+            found = await self.settlement(made.id, amount, invoice.id)
             if found.status == "paid":
                 return settled(invoice, (found.updated or self.now()).astimezone(PARIS).date())
         return invoice

@@ -184,6 +184,13 @@ async def test_an_invoice_leaves_the_list_the_moment_it_is_paid(town: Town) -> N
     assert "FACT2025000117" in ids(await town.get(f"invoices/history?{JEANNE}"))
 
 
+async def test_a_part_of_an_invoice_does_not_settle_it(town: Town) -> None:
+    await town.paying((await town.create(amount="1.00"))["data"])
+    assert "FACT2025000117" in ids(await town.get(f"invoices?{JEANNE}"))
+    await town.looked()
+    assert "FACT2025000117" in ids(await town.get(f"invoices?{JEANNE}"))
+
+
 async def notice(town: Town, reference: str = "FACT2025000117", **fields: Any) -> Any:
     return await town.gateway.post(f"/payfip/test/invoice/{reference}/pay/", {"order_id": "12", **fields})
 

@@ -135,7 +135,7 @@ def _host_keys(text: str) -> list[asyncssh.SSHKey]:
     """The keys of known_hosts lines, whatever stands before and after them."""
     keys = []
     for line in filter(None, map(str.strip, text.splitlines())):
-        found = None if line.startswith("#") else _KEY.search(line)
+        found = None if line[0] in "#@" else _KEY.search(line)  # after @: revoked, or an authority
         if found is None:
             continue
         try:

@@ -170,7 +170,12 @@ async def test_a_server_with_another_key_is_refused_before_any_password(sftp: Sf
     assert names(sftp.folder) == []
 
 
-@pytest.mark.parametrize("host_key", ["", "ssh-ed25519", "ssh-ed25519 AAAA", "the key of the server", "# none"])
+REVOKED = f"@revoked * {asyncssh.generate_private_key('ssh-ed25519').export_public_key().decode()}"
+
+
+@pytest.mark.parametrize(
+    "host_key", ["", "ssh-ed25519", "ssh-ed25519 AAAA", "the key of the server", "# none", REVOKED]
+)
 def test_an_account_without_a_readable_host_key_is_refused(host_key: str) -> None:
     with pytest.raises((Misconfigured, ValueError)):
         folder({"host": "127.0.0.1", "username": "relais", "password": "p", "host_key": host_key})

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import builtins as python
 import keyword
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -141,9 +142,8 @@ class Readers:
         if key in self._names:
             return self._names[key]
         plain_name = kind.name or hint or "value"
-        name = wanted = "".join(each if each.isidentifier() else "_" for each in plain_name) + (
-            "" if flavour == "plain" else f"_{flavour}"
-        )
+        # ASCII alone: Python reads other letters in a normal form, where two names may be one.
+        name = wanted = re.sub(r"^v_|[^A-Za-z_]", "_", plain_name) + ("" if flavour == "plain" else f"_{flavour}")
         while name in self._space or name in self.functions or name in _TAKEN:
             name = f"{wanted}_{len(self.functions)}"
         self._names[key] = name
@@ -201,7 +201,7 @@ class Readers:
 
 _TAKEN = {
     *(*keyword.kwlist, *dir(python)),
-    *("absent", "arrival", "child", "children", "element", "found", "seen", "tag", "value", "x"),
+    *("absent", "arrival", "child", "children", "element", "following", "found", "seen", "tag", "value", "x"),
 }
 """Names that a function already uses."""
 

@@ -7,6 +7,7 @@ import uuid
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from sdk import xml
 from sdk.errors import InvalidInput, UpstreamInvalid, english
 from sdk.http import Http, Request, Response
 from sdk.soap import Soap, wsdl
+from sdk.soap.compiled import Readers
 from sdk.soap.decoder import decode, read
 from sdk.soap.encoder import NIL, encode, encode_answer
 from sdk.soap.large import Job, Source, read_by_steps
@@ -223,6 +225,20 @@ def test_readers_are_compiled_when_a_service_is_built_not_by_its_first_answer(tm
     assert {"Book", "findResponse", "findResponse_arriving"} <= known
     soap.decode("find", soap.answer("find", [{"code": "A"}]))
     assert set(functions) == known
+
+
+@pytest.mark.parametrize("name", ["v_code", "following", "\uff32ecord", "\uff56_code", "1", "END"])
+def test_whatever_a_type_is_called_its_reader_stands_in_nobodys_place(name: str) -> None:
+    def structure(called: str, **members: Any) -> Any:
+        elements = [xsd.Element(f"{{urn:x}}{each}", kind) for each, kind in members.items()]
+        return xsd.ComplexType(xsd.Sequence(elements), qname=etree.QName("urn:x", called))
+
+    inside = structure("T", a=xsd.String())
+    inside.name = name
+    readers = Readers(SimpleNamespace(settings=SimpleNamespace(strict=True)))
+    read_one = readers.whole(structure("Book", code=inside, other=inside))
+    element = etree.fromstring('<b xmlns="urn:x"><code><a>1</a></code><other><a>2</a></other></b>')
+    assert read_one(element) == {"code": {"a": "1"}, "other": {"a": "2"}}
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,14 @@ from lxml import etree
 
 from sdk import xml
 
+from .values import invalid
+
 __all__ = ["XSI_NIL", "XSI_TYPE", "is_bare", "is_odd", "settle"]
 
 XSI_TYPE = f"{{{xml.XSI}}}type"
 XSI_NIL = f"{{{xml.XSI}}}nil"
+MOST_NAMESPACES = 200
+"""Known in one place: every type announced there costs the reading of all of them."""
 
 # Along the attribute axis, because a predicate on every element would cost as much as parsing; and no step after it,
 # because the library would compare each node found with all the others.
@@ -39,7 +43,10 @@ def is_bare(element: Any) -> bool:
 
 
 def settle(tree: Any, schema: Any) -> bool:
-    """nil elements emptied, `xsi:type` the contract does not know removed; whether there are others."""
+    """nil elements emptied, `xsi:type` the contract does not know removed; whether there are others.
+
+    Raises `UpstreamInvalid` where they are announced among too many namespaces.
+    """
     typed = False
     known: dict[Any, bool] = {}
     for element in _MARKED(tree):
@@ -53,7 +60,10 @@ def settle(tree: Any, schema: Any) -> bool:
             del element.attrib[XSI_NIL]
         if name is not None:
             prefix, colon, local = name.strip().rpartition(":")
-            qname = (element.nsmap.get(prefix if colon else None), local)
+            namespaces = element.nsmap
+            if len(namespaces) > MOST_NAMESPACES:
+                raise invalid(f"more than {MOST_NAMESPACES} namespaces in one place")
+            qname = (namespaces.get(prefix if colon else None), local)
             if qname not in known:
                 known[qname] = _knows(schema, qname)
             if known[qname]:

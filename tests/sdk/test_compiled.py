@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import uuid
 from copy import deepcopy
 from dataclasses import replace
@@ -239,6 +240,18 @@ def test_whatever_a_type_is_called_its_reader_stands_in_nobodys_place(name: str)
     read_one = readers.whole(structure("Book", code=inside, other=inside))
     element = etree.fromstring('<b xmlns="urn:x"><code><a>1</a></code><other><a>2</a></other></b>')
     assert read_one(element) == {"code": {"a": "1"}, "other": {"a": "2"}}
+
+
+def test_types_announced_among_countless_namespaces_are_refused_not_counted_again_and_again() -> None:
+    operation = wsdl.load(HERE / "wsdl" / "library.wsdl").operations()["find"]
+    content = encode_answer(operation, [{"code": "A"}])
+    many = " ".join(f"xmlns:p{number}='urn:p'" for number in range(300))
+    typed = f"<code xmlns:i='{xml.XSI}' {many} i:type='p1:t'"
+    spoilt = re.sub(rb"<([a-z0-9]+:)?code", typed.encode().replace(b"<code", rb"<\1code"), content, count=1)
+    assert spoilt != content
+    with pytest.raises(UpstreamInvalid) as refused:
+        read(operation, spoilt)
+    assert "namespaces" in refused.value.detail
 
 
 @pytest.mark.parametrize(

@@ -159,12 +159,11 @@ class Wire:
                 proxy_headers=_ALWAYS if self._proxy else None,
             )
             patience_to_connect = aiohttp.ClientTimeout(connect=min(self._connect_timeout, remaining))
-            connections = self._connections(attempt.repeatable)
-            connection = await connections.connect(leaving, [], patience_to_connect)
-            while connection.protocol is not None and connection.protocol.should_close:
+            connection = await self._connections(attempt.repeatable).connect(leaving, [], patience_to_connect)
+            if connection.protocol is not None and connection.protocol.should_close:
                 # Something came on it after the answer before: it would be taken for the answer to this request.
                 connection.close()
-                connection = await connections.connect(leaving, [], patience_to_connect)
+                connection = await self._connections(False).connect(leaving, [], patience_to_connect)
             assert connection.protocol is not None
             connection.protocol.set_response_params(
                 skip_payload=request.method == "HEAD",

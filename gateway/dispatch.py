@@ -86,6 +86,7 @@ class Dispatch:
         self._max_in_flight = max_in_flight
         self._max_body = max_body
         self._bodies = Held(HELD * max_body)
+        self._rung = Held(max_body)  # of callbacks: whoever calls without an account leaves callers their room
         self.draining = False
 
     # --- steps 1 to 3: the request, and the last resort ---------------------------------------------------------------
@@ -146,9 +147,8 @@ class Dispatch:
                 Text("La passerelle est saturée ; rien n'a été transmis.", en="Overloaded; nothing was sent."),
                 retry_after=2.0,
             )
-        with self._bodies.holding(
-            0 if match.endpoint.method == "GET" else announced(request, self._cap(match.endpoint))
-        ):
+        bodies = self._rung if match.endpoint.kind == "callback" else self._bodies
+        with bodies.holding(0 if match.endpoint.method == "GET" else announced(request, self._cap(match.endpoint))):
             return await self._carried_out(request, instance, match, match.endpoint, query, call, trace)
 
     async def _carried_out(

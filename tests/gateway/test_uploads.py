@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -13,7 +14,7 @@ import pytest
 from gateway import inbound
 from gateway.bodies import LONG, cut_out, decode_body
 from gateway.sent import Sent
-from sdk import MEGABYTE, Connector, File, InvalidInput, Model, Overloaded, Receipt, create
+from sdk import MEGABYTE, Connector, File, InvalidInput, Model, Overloaded, Receipt, Received, callback, create
 from sdk.files import Decoded
 from tests.gateway.conftest import Start
 
@@ -43,6 +44,10 @@ class Depot(Connector[Settings]):
         files = [file for file in (deposit.file, *deposit.more) if file is not None]
         told = [f"{file.filename}:{file.content_type}:{hashlib.sha256(file.content).hexdigest()}" for file in files]
         return Receipt(id="/".join([*told, str(len(deposit.content))]))
+
+    @callback("rung")
+    async def rung(self, received: Received) -> None:
+        """Apprendre quelque chose."""
 
 
 DEPOSIT = next(endpoint for endpoint in Depot.endpoints if endpoint.name == "deposits")
@@ -144,6 +149,20 @@ async def test_large_bodies_that_come_together_beyond_what_a_process_holds_are_s
             assert (status, answer["err_class"], headers["Retry-After"]) == (503, "Overloaded", "5")
             assert (await gateway.post("/depot/test/deposits", {"title": "small"}))["err"] == 0
         assert (await gateway.post("/depot/test/deposits", body()))["err"] == 0
+
+
+async def test_whoever_calls_without_an_account_leaves_callers_their_room(start: Start) -> None:
+    async with start(Depot, max_body=1_000_000) as gateway:
+        opened = [await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2])) for _ in range(5)]
+        for _, writer in opened:
+            writer.write(b"POST /depot/test/rung HTTP/1.1\r\nHost: x\r\nContent-Length: 990000\r\n\r\n")
+        refused, *_ = await asyncio.wait(
+            [asyncio.ensure_future(reader.readline()) for reader, _ in opened], return_when=asyncio.FIRST_COMPLETED
+        )
+        assert b" 503 " in refused.pop().result()
+        assert (await gateway.post("/depot/test/deposits", body()))["err"] == 0
+        for _, writer in opened:
+            writer.close()
 
 
 def test_one_large_body_alone_is_always_received() -> None:

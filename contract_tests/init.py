@@ -24,6 +24,13 @@ VARIABLE = "CONTRACT_TESTS_PASSWORD"
 
 async def described(url: str, user: str = "") -> Mapping[str, Any] | None:
     """The OpenAPI document at an address; None when something else is there. Raises `BadTarget` when nothing is."""
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise BadTarget(
+            Text(
+                f"{url} n'est pas une adresse : donner celle du service ou de son document OpenAPI, en https://",
+                f"{url} is no address: give the service's or its OpenAPI document's, with https://",
+            )
+        )
     headers: tuple[tuple[str, str], ...] = (("User-Agent", user_agent()), ("Accept", "application/json"))
     if user:
         _, headers = Basic(user.partition(":")[0], os.environ.get(VARIABLE, "")).apply(url, headers)
@@ -31,6 +38,13 @@ async def described(url: str, user: str = "") -> Mapping[str, Any] | None:
         exchange = await wire(Request("GET", url, headers))
     if exchange.response is None:
         raise BadTarget(Text(f"adresse injoignable : {exchange.error}", f"unreachable address: {exchange.error}"))
+    if exchange.response.status in (401, 403) and urlsplit(url).path.endswith(".json"):
+        raise BadTarget(
+            Text(
+                f"le document demande un compte qui y ait droit : --basic utilisateur, mot de passe dans {VARIABLE}",
+                f"the document asks for an account with a right to it: --basic user, and its password in {VARIABLE}",
+            )
+        )
     document = json_of(exchange.response.body)
     found = document is not UNREADABLE and isinstance(document, dict) and isinstance(document.get("paths"), dict)
     return document if found else None

@@ -46,7 +46,7 @@ def index(request: web.BaseRequest, instances: Sequence[Instance], watch: Watch)
             "where": instance.where,
             "title": instance.title,
             "connector": instance.connector.title,
-            "summary": instance.connector.summary,
+            "summary": page.summary(type(instance.connector), language=language),
             **_state(watch, instance.where, language),
         }
         for instance in instances

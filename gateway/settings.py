@@ -252,6 +252,13 @@ class CallbackSettings(Model):
                 raise ValueError(
                     Text(f"il faut {names[0]} ou {names[1]}, l'un des deux", en=f"needs one of {' and '.join(names)}")
                 )
+        if self.url.startswith("http:") and not self.http.allow_http:
+            raise ValueError(
+                Text(
+                    "« url » est en http, sans chiffrement : écrivez https, ou http = { allow_http = true }",
+                    en="url is plain http: write an https address, or http = { allow_http = true }",
+                )
+            )
         return self
 
 

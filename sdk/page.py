@@ -43,6 +43,11 @@ def index(rows: Sequence[Mapping[str, Any]], *, language: str = "fr") -> str:
     return _environment.get_template("index.html").render(rows=rows, fr=language == "fr")
 
 
+def summary(connector: type[Connector[Any]], *, language: str = "fr") -> str:
+    """What introduces the connector, in one sentence; in French where the author wrote no English."""
+    return connector.summary if language == "fr" or not connector.english else _first_sentence(connector.english)[0]
+
+
 def instance(
     connector: type[Connector[Any]],
     where: str,

@@ -447,6 +447,12 @@ def _read_class(cls: type[Connector[Any]], names: Mapping[str, Any]) -> None:
     )
     if settings is None:
         raise DeclarationError(f"Write class {where}(Connector[Settings]): the settings model is read from there.")
+    try:
+        settings.model_rebuild()
+    except pydantic.errors.PydanticUndefinedAnnotation as error:
+        raise DeclarationError(
+            f"{settings.__name__}: the type {error.name!r} is unknown in its module: import or define it."
+        ) from None
     for attribute in ("name", "title"):
         if not isinstance(getattr(cls, attribute, None), str):
             raise DeclarationError(f'{where} needs a {attribute}: write {attribute} = "…" in the class body.')

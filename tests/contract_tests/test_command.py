@@ -168,6 +168,7 @@ def test_a_report_is_signed_and_verified_with_the_public_key(good: str) -> None:
         (("explain", "PUB-NOWHERE-1"), "inconnue"),
         (("list", "--profile", "magie"), "profils"),
         (("init", "http://127.0.0.1:1/"), "injoignable"),
+        (("init", "openapi.json"), "n'est pas une adresse"),
     ],
 )
 def test_misuse_is_told_in_a_sentence(words: tuple[str, ...], said: str) -> None:

@@ -455,6 +455,15 @@ def test_a_wrong_callback_is_told_by_its_line(tmp_path: Path, lines: str, said: 
         load(tmp_path / "relais.toml")
 
 
+def test_a_callback_in_plain_http_must_be_meant(tmp_path: Path) -> None:
+    lines = CALLBACK.replace("https:", "http:") + 'hook = "suivi"\nbasic = { username = "a", password = "b" }\n'
+    (tmp_path / "relais.toml").write_text(lines)
+    with pytest.raises(BadSettings, match="allow_http = true"):
+        load(tmp_path / "relais.toml")
+    (tmp_path / "relais.toml").write_text(lines + "http = { allow_http = true }\n")
+    load(tmp_path / "relais.toml")
+
+
 def test_a_callback_has_its_own_way_out(tmp_path: Path) -> None:
     lines = 'hook = "suivi"\nsignature = { orig = "relais.example.org", key = { env = "KEY" } }\nhttp = { timeout = 5 }'
     (tmp_path / "relais.toml").write_text(CALLBACK + lines)

@@ -410,3 +410,15 @@ def test_only_a_callback_takes_the_call_as_it_came() -> None:
 
     with pytest.raises(DeclarationError, match="only a @callback"):
         declared({"one": one})
+
+
+def test_settings_of_an_unknown_type_are_refused_by_its_name() -> None:
+    class Unknown(Model):
+        key: Secrt  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(DeclarationError, match="Unknown: the type 'Secrt' is unknown"):
+
+        class Town(Connector[Unknown]):
+            """Town."""
+
+            name, title = "town", "Ville"

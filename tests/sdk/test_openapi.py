@@ -183,7 +183,11 @@ def test_the_page_shows_every_endpoint_and_a_line_to_paste() -> None:
 
 
 class Files(Connector[Settings]):
-    """Des dossiers."""
+    """Des dossiers.
+
+    English:
+    Files. They hold notes.
+    """
 
     name, title = "files", "Dossiers"
 
@@ -208,6 +212,9 @@ def test_the_page_speaks_english_where_the_author_did() -> None:
     shown = page.instance(Everything, "everything/test", language="en")
     assert "Send a demand." in shown
     assert "Envoyer une demande." not in shown
+    assert page.summary(Everything) == Everything.summary
+    assert page.summary(Everything, language="en") == Everything.summary, "its author wrote none"
+    assert page.summary(Files, language="en") == "Files."
 
 
 def test_text_of_a_publisher_cannot_become_markup() -> None:

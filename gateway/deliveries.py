@@ -38,11 +38,13 @@ from .store import Store, StoreUnavailable, followed, records
 from .store.outbox import Told
 from .store.records import Begun, New, Retention
 
-__all__ = ["LONG_READ", "Answered", "Deliveries", "End", "timed_out"]
+__all__ = ["LONG_READ", "Answered", "Deliveries", "End", "storable", "timed_out"]
 
 LONG_READ = 120.0
 """Seconds an attempt goes on after its caller was answered, so that its outcome becomes known."""
 LONGEST_PAUSE = 3600.0
+LONGEST_NUMBER = 500
+"""Characters of a publisher's number that are kept."""
 WRITING = (0.05, 2.0)
 """First and longest pause between two tries to write an outcome that is known."""
 
@@ -449,7 +451,12 @@ def kept_answer(endpoint: Endpoint, value: Any) -> tuple[bytes, Answered, str]:
         head = json.dumps({"filename": value.filename, "type": value.content_type}).encode()
         return b"F" + head + b"\n" + value.content, Answered(file=value), ""
     body = endpoint.result.adapter.dump_json(value)
-    return b"J" + body, Answered(body), str(getattr(value, "id", "") or "")
+    return b"J" + body, Answered(body), storable(str(getattr(value, "id", "") or ""), LONGEST_NUMBER)
+
+
+def storable(text: str, most: int) -> str:
+    """What a publisher says, as a column takes it: PostgreSQL holds no NUL, and indexes no endless text."""
+    return text.replace("\0", "\ufffd")[:most]
 
 
 def unpacked_answer(kept: bytes) -> Answered:

@@ -18,7 +18,7 @@ from sdk.model import Progress
 from sdk.spec import Endpoint
 
 from .callbacks import message, told
-from .deliveries import Deliveries
+from .deliveries import LONGEST_NUMBER, Deliveries, storable
 from .journal import log
 from .looking import EACH, Look
 from .registry import Instance
@@ -48,7 +48,7 @@ class Following(Look):
     async def trigger(self, instance: Instance, callback: Endpoint, ids: Sequence[str]) -> int:
         """What the publisher called about is looked at now; how many objects. Unknown ids change nothing."""
         made = next(e for e in instance.endpoints if e.attribute == callback.declaration.looks)
-        now = self._deliveries.clock()
+        now, ids = self._deliveries.clock(), [storable(one, LONGEST_NUMBER) for one in ids]
         asked = await self._deliveries.store.run(
             lambda connection: followed.trigger(connection, instance.where, named(made), ids, now, SPARE)
         )
@@ -92,7 +92,7 @@ class Following(Look):
             final=progress.final,
             data=progress.model_dump(mode="json"),
         )
-        seen = Seen(progress.status[:LONGEST_STATUS], progress.final, void, sealed)
+        seen = Seen(storable(progress.status, LONGEST_STATUS), progress.final, void, sealed)
         return seen, told(journal.seal, row["instance"], content)
 
     async def _look_at(self, row: dict[str, Any], instance: Instance, made: Endpoint) -> Progress | None:

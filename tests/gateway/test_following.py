@@ -85,6 +85,22 @@ async def test_a_look_sees_each_status_once_until_the_last(gateway: Gateway, pub
     assert (row["status"], row["changes"], row["final"], row["next_at"]) == ("paid", 2, True, None)
 
 
+@pytest.mark.parametrize("strange", ["\0", "".join(map(chr, range(0x4E00, 0x7E00)))])
+async def test_whatever_the_publisher_calls_it_the_outcome_is_written(
+    gateway: Gateway, publisher: Publisher, strange: str
+) -> None:
+    publisher.prefix = strange
+    async with asyncio.timeout(10):
+        _, _, body = await pay(gateway)
+    assert body["data"] == {"id": f"{strange}P1"}
+    (delivery,) = await rows(gateway, deliveries)
+    assert delivery["state"] == "DONE"
+    (row,) = await rows(gateway)
+    publisher.made[row["upstream_id"]] = f"{strange}started"
+    await change(gateway, next_at=0.0)
+    assert (await looked(gateway, 1))["changes"] == 1
+
+
 async def test_the_caller_reads_how_far_it_is(gateway: Gateway, publisher: Publisher) -> None:
     await pay(gateway)
     publisher.made["P1"] = "paid"

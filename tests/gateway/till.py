@@ -119,6 +119,7 @@ class Publisher:
         self.of: dict[str, str] = {}
         self.looks = 0
         self.modes: list[str] = []
+        self.prefix = ""
         self.slow = asyncio.Event()
         self.slow.set()
         self.reached = asyncio.Event()
@@ -137,7 +138,7 @@ class Publisher:
         mode = self.modes.pop(0) if self.modes else ""
         if mode in ("refused", "busy", "lost"):
             return web.json_response({}, status={"refused": 422, "busy": 503, "lost": 500}[mode])
-        number = f"P{len(self.made) + 1}"
+        number = f"{self.prefix}P{len(self.made) + 1}"
         self.made[number] = "started"
         self.of[(await request.json())["of"]] = number
         return web.json_response({"id": number}, status=500 if mode == "executed" else 200)

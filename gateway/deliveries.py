@@ -374,8 +374,11 @@ class Deliveries:
         else:
             error = running.exception()
         if error is None:
-            kept, answer, upstream_id = kept_answer(attempt.endpoint, running.result())
-            return End("DONE", answer), done(self.seal.seal(kept, *place), kept, upstream_id)
+            try:
+                kept, answer, upstream_id = kept_answer(attempt.endpoint, running.result())
+                return End("DONE", answer), done(self.seal.seal(kept, *place), kept, upstream_id)
+            except ValueError as unwritable:  # half a character, in a value that is held to no type
+                error = unwritable
         if isinstance(error, TimeoutError):
             error = timed_out()
         state = classified(error, call)

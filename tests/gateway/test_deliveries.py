@@ -25,6 +25,9 @@ from sdk import (
     current_call,
 )
 from sdk import (
+    Row as Open,
+)
+from sdk import (
     update as changes,
 )
 
@@ -40,6 +43,10 @@ class Settings(Model):
 class Seed(Model):
     name: str
     order: str = ""
+
+
+class Grown(Open):
+    id: str
 
 
 class Seeds(Connector[Settings]):
@@ -80,6 +87,11 @@ class Seeds(Connector[Settings]):
     async def absolute(self, seed: Seed) -> Receipt:
         """Un état absolu."""
         return await self._sow(seed)
+
+    @create("half", delivery="at-most-once")
+    async def half(self, seed: Seed) -> Grown:
+        """Répond ce qui ne s'écrit pas."""
+        return Grown(id=(await self._sow(seed)).id, note="\ud800")
 
     async def find_seed(self, reference: str) -> list[Receipt]:
         """Those of this reference."""
@@ -186,6 +198,11 @@ async def test_the_same_key_gives_the_first_answer_again(gateway: Gateway, publi
     assert "Idempotency-Replayed" not in first[1]
     assert again[1]["Idempotency-Replayed"] == "true"
     assert len(publisher.executed) == 1
+
+
+async def test_an_answer_that_cannot_be_written_is_an_unknown_outcome(gateway: Gateway) -> None:
+    assert (await send(gateway, "half"))[2]["err_class"] == "OutcomeUnknown"
+    assert (await row(gateway))["state"] in ("UNKNOWN", "PARKED")
 
 
 async def test_two_keys_are_two_deliveries(gateway: Gateway, publisher: Publisher) -> None:

@@ -95,6 +95,10 @@ class Standing:
                 return None
             expected = self.expected(follow) if follow is not None else []
             asked = look_arguments(look, row["upstream_id"], expected)
+            for one in look.parameters:  # what the caller says it expects is not put aside for what was asked then
+                said = arguments.keywords.get(one.argument)
+                if one.place == "query" and said not in (None, "", asked.keywords.get(one.argument)):
+                    return None
             value = await run(instance.connector, look, asked.keywords)
             return value.model_copy(update={"id": row["id"]})
         over = row["state"] in records.ENDED and row["state"] not in records.PARKED and row["next_at"] is None

@@ -165,7 +165,7 @@ async def test_a_ticket_is_followed_at_once_where_what_it_becomes_is_followed(
     gateway: Gateway, publisher: Publisher, forms: Forms, form: Form
 ) -> None:
     publisher.slow.clear()
-    ticket = (await send(gateway, forms, "plans"))[2]["data"]["id"]
+    ticket = (await send(gateway, forms, "plans", note="jeanne"))[2]["data"]["id"]
     early = (await gateway.get(f"/till/test/payments/{ticket}"))["data"]
     assert (early["id"], early["final"]) == (ticket, False)
     assert early["status"] in ("RECEIVED", "SENDING")
@@ -174,8 +174,9 @@ async def test_a_ticket_is_followed_at_once_where_what_it_becomes_is_followed(
     publisher.made["P1"] = "paid"
     later = (await gateway.get(f"/till/test/payments/{ticket}"))["data"]
     assert (later["id"], later["status"], later["final"]) == (ticket, "paid", True)
-    unknown = await gateway.get("/till/test/payments/nobodys")
-    assert unknown["err_class"] == "NotFound"
+    assert (await gateway.get(f"/till/test/payments/{ticket}?note=jeanne"))["data"] == later
+    for unknown in ("nobodys", f"{ticket}?note=paul"):
+        assert (await gateway.get(f"/till/test/payments/{unknown}"))["err_class"] == "NotFound"
 
 
 async def test_a_wrong_field_is_told_at_once_and_nothing_is_kept(embedded: Gateway, forms: Forms) -> None:

@@ -6,7 +6,7 @@ from datetime import date
 
 from sdk import Field, Model, Progress
 
-EXAMPLE = "PC 076 540 25 R0042"
+EXAMPLE = "PC 076 540 25 00042"
 
 
 class Application(Model):

@@ -98,6 +98,11 @@ class PayFiP(Connector[Settings]):
 
     Le paiement créé donne l'adresse d'une page de la DGFiP, à ouvrir une seule fois et dans les 15 minutes. Son état
     se lit avec `payments/{idop}` ; la notification de PayFiP ne fait que hâter cette lecture.
+
+    English:
+    Have a debt paid online to a public cashier, by card or direct debit, and follow the payment. A payment gives the
+    address of a page of the DGFiP, to be opened once and within 15 minutes. Its state is read with `payments/{idop}`;
+    PayFiP's notification only hastens that reading.
     """
 
     name, title, category = "payfip", "PayFiP", "Paiement"

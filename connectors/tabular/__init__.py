@@ -125,7 +125,11 @@ class Diagnosis(Model):
 
 
 class Tabular(Connector[Settings]):
-    """Un tableau (CSV, XLSX, ODS) comme source de listes, de lignes et de requêtes nommées."""
+    """Un tableau (CSV, XLSX, ODS) comme source de listes, de lignes, de cartes et de requêtes nommées.
+
+    English:
+    A table (CSV, XLSX, ODS) as a source of lists, rows, maps and named queries.
+    """
 
     name, title, category = "tabular", "Fichiers tableur", "Données"
 

@@ -71,6 +71,7 @@ async def town(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         running(tmp_path, PayFiP, settings=simulator.demo_settings(), **store) as gateway,
     ):
         yield Town(gateway, simulator)
+        await simulator.stop()  # its connections first: a gateway that drains waits for its callers
 
 
 async def test_a_notification_brings_the_look_forward(town: Town) -> None:

@@ -23,6 +23,6 @@ def test_a_database_killed_under_load_loses_nothing_and_nothing_leaves_without_a
 
 @pytest.mark.timeout(90)
 def test_a_full_disk_loses_nothing_and_nothing_leaves_without_a_row(tmp_path: Path) -> None:
-    found, how = disk_full(tmp_path, keys=150, size=512 * 1024, lasting=0.5)
+    found, how = disk_full(tmp_path, keys=150, size=1024 * 1024, lasting=0.5)
     assert not found.wrong, (how, found)
     assert found.answers["StoreUnavailable"] > 0, how

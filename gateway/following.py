@@ -99,7 +99,9 @@ class Following(Look):
         """What the publisher says now, None when it says nothing: then there is a next time."""
         look = look_of(made, instance.endpoints)
         try:
-            async with within(new_call(LOOK_BUDGET, unattended=True)):
+            call = new_call(LOOK_BUDGET, unattended=True)
+            call.made = partial(self._deliveries.standing.made, instance.where)
+            async with within(call):
                 arguments = look_arguments(look, row["upstream_id"], self._deliveries.standing.expected(row))
                 return await run(instance.connector, look, arguments.keywords)  # type: ignore[no-any-return]
         except NotFound:

@@ -296,15 +296,19 @@ class PayFiP(Connector[Settings]):
             raise Rejected(NOT_PAID, code="not-paid")
         return Receipt(id=idop)
 
-    @get("settlements/{settlement}", errors=(Rejected, *CLIENT_ERRORS))
+    @get("settlements/{settlement}", errors=(Rejected, NotFound, *CLIENT_ERRORS))
     async def settlement(self, settlement: str, amount: Decimal | None = None, reference: str = "") -> PaymentProgress:
         """Lire l'état du paiement d'une facture : celui de PayFiP, ou ce que Publik en a dit.
 
+        `reference` est nécessaire pour un paiement fait ailleurs que chez PayFiP.
+
         English:
-        The state of an invoice's payment: PayFiP's, or what Publik said of it.
+        The state of an invoice's payment: PayFiP's, or what Publik said of it (then `reference` is needed).
         """
         if is_idop(settlement):
             return await self.payment(settlement, amount, reference)
+        if settlement not in [made.id for made in await current_call().made({"reference": reference})]:
+            raise NotFound(EXPIRED)
         test = self.settings.mode != "W"
         return PaymentProgress(id=settlement, status="paid", text=PAID_ELSEWHERE, final=True, test=test)
 
@@ -377,7 +381,7 @@ class PayFiP(Connector[Settings]):
         for made in await current_call().made({"reference": payment.reference}):
             if made.final and made.void:
                 continue
-            earlier = await self.settlement(made.id)
+            earlier = await self.settlement(made.id, reference=payment.reference)
             if earlier.status == "paid":
                 raise Rejected(ALREADY_PAID, code="already-paid")
             if earlier.final:

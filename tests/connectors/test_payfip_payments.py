@@ -212,6 +212,15 @@ async def test_publiks_word_of_another_payment_is_believed_where_the_town_says_s
     assert (await notice(town, transaction_id="lingo-42"))["data"] == {"id": "lingo-42"}
     assert "FACT2025000117" not in ids(await town.get(f"invoices?{JEANNE}"))
     assert (await town.create())["err_code"] == "already-paid"
+    (row,) = await town.looked()
+    assert (row["status"], row["final"]) == ("paid", True)
+
+
+async def test_a_payment_nobody_told_of_is_not_known_as_paid(town: Town) -> None:
+    assert (await town.get("settlements/lingo-42?reference=FACT2025000117"))["err_class"] == "NotFound"
+    await notice(town, transaction_id="lingo-42")
+    assert (await town.get("settlements/lingo-42?reference=FACT2025000117"))["data"]["status"] == "paid"
+    assert (await town.get("settlements/lingo-42"))["err_class"] == "NotFound"
 
 
 async def test_publiks_word_is_not_believed_without_that_setting(tmp_path: Path) -> None:

@@ -71,7 +71,12 @@ class _Connection(RequestHandler):
     ) -> web.StreamResponse:
         error: RelaisError = Internal()
         if status < 500:
-            error = InvalidInput(Text("Requête HTTP mal formée.", en="Malformed HTTP request."))
+            error = InvalidInput(
+                Text(
+                    "Requête HTTP mal formée. Dans l'adresse, accents et espaces s'écrivent encodés : %C3%A9, %20.",
+                    en="Malformed HTTP request. In the address, accents and spaces are encoded: %C3%A9, %20.",
+                )
+            )
         else:
             log.error("connection_failed", exc_info=exc)
         response = web.Response(

@@ -357,6 +357,15 @@ async def test_a_malformed_http_request_is_answered_in_the_envelope(gateway: Gat
     assert json.loads(body)["err"] == 1
 
 
+async def test_an_accent_that_is_not_encoded_in_the_address_is_told(gateway: Gateway) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2]))
+    writer.write("GET /trees/test/trees?q=chêne HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert b" 400 " in head.splitlines()[0]
+    assert "%C3%A9" in json.loads(body)["err_desc"]
+
+
 async def test_an_unknown_field_is_refused_by_its_name(gateway: Gateway) -> None:
     status, _, body = await gateway.call("POST", "/trees/test/trees", json={"species": "x", "colour": "red"})
     assert (status, list(body["errors"])) == (400, ["colour"])

@@ -342,6 +342,14 @@ async def test_a_search_with_a_bug_learns_nothing_and_a_person_decides_in_the_en
     assert len(publisher.executed) == 1
 
 
+async def test_what_was_tried_too_often_waits_for_a_person(gateway: Gateway, publisher: Publisher) -> None:
+    await send(gateway, "harmless")
+    tries = gateway.server.deliveries.options.tries
+    await change(gateway, state="NOT_SENT", owed=True, tries=tries, next_at=0.0)
+    assert (await followed(gateway, "PARKED"))["attempt"] == 1
+    assert len(publisher.executed) == 1
+
+
 async def test_an_unknown_outcome_that_nothing_can_tell_is_parked_and_never_sent_again(
     gateway: Gateway, publisher: Publisher
 ) -> None:

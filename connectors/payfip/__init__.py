@@ -168,7 +168,7 @@ class PayFiP(Connector[Settings]):
             },
         )
         idop = str(idop or "").strip()
-        if not re.fullmatch(IDOP, idop):
+        if not is_idop(idop):
             raise _invalid("creerPaiementSecurise without a usable idOp")
         return self._payment(idop, created)
 

@@ -19,6 +19,8 @@ from sdk.tabular import Table, TableOptions, UrlSource
 REFERENCE = r"^[A-Za-z0-9]{6,30}$"
 LEAST, MOST = Decimal(1), Decimal(100_000)
 """What PayFiP takes, in euros."""
+_COLUMNS = ("reference", "label", "amount", "total_amount", "created", "pay_limit", "paid", "blocked")
+"""The settings that name what is read of a row."""
 UNKNOWN_INVOICE = Text("Facture inconnue.", en="Unknown invoice.")
 
 
@@ -153,6 +155,3 @@ def settled(invoice: Invoice, on: date) -> Invoice:
             "no_online_payment_reason": None,
         }
     )
-
-
-_COLUMNS = ("reference", "label", "amount", "total_amount", "created", "pay_limit", "paid", "blocked")

@@ -124,3 +124,16 @@ async def test_a_message_given_to_two_is_settled_by_one(store: Store) -> None:
         for row in (second, first)
     ]
     assert [await store.run(end) for end in ends] == [True, False]
+
+
+@pytest.mark.parametrize(("under_way", "taken"), [(True, 0), (False, 1)])
+async def test_a_process_knows_that_it_lives_whatever_a_clock_set_forward_says(
+    store: Store, under_way: bool, taken: int
+) -> None:
+    await later(store, "a/b")
+    (row,) = await store.run(partial(records.claim, now=1.0, hold=30.0, most=1, node="n"))
+    sending = records.resend(1.0, "n", row["attempt"], unresolved=False)
+    await store.run(partial(records.beat, node="n", now=1.0))
+    assert await store.run(partial(records.step, delivery=row["id"], state="RECEIVED", attempt=0, values=sending))
+    own = {row["id"]} if under_way else set()
+    assert await store.run(partial(records.take_over, now=9_000.0, lease=9.0, node="n", under_way=own)) == taken

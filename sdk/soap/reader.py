@@ -42,6 +42,7 @@ WSAM = "http://www.w3.org/2007/05/addressing/metadata"
 WSU_ID = "{http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd}Id"
 MIME = "http://schemas.xmlsoap.org/wsdl/mime/"
 XSD = "http://www.w3.org/2001/XMLSchema"
+_ADDRESSING = (f"{{{WSAW}}}UsingAddressing", f"{{{WSAM}}}Addressing", f"{{{WSAW_2004}}}UsingAddressing")
 SOAP_BINDINGS = ("http://schemas.xmlsoap.org/wsdl/soap/", "http://schemas.xmlsoap.org/wsdl/soap12/")
 
 MAX_DOCUMENTS = 500
@@ -324,15 +325,18 @@ class Loader:
 
     def _note_addressing(self, root: Any) -> None:
         """Bindings that ask for WS-Addressing headers, themselves, by their port or by a policy."""
-        asking = {element.get(WSU_ID) for element in root.iter() if _asks_for_addressing(element)} - {None}
-        for element in (*root.iter(f"{{{WSDL}}}binding"), *root.iter(f"{{{WSDL}}}port")):
+        asking = {above for mark in root.iter(*_ADDRESSING) for above in mark.iterancestors()}
+        if not asking:
+            return
+        policies = {element.get(WSU_ID) for element in asking} - {None}
+        for element in root.iter(f"{{{WSDL}}}binding", f"{{{WSDL}}}port"):
             name = (element.get("binding") or element.get("name") or "").rpartition(":")[2]
             references = {
                 (each.get("URI") or "").removeprefix("#")
                 for each in element.iter()
                 if etree.QName(each).localname == "PolicyReference"
             }
-            if _asks_for_addressing(element) or references & asking:
+            if element in asking or references & policies:
                 self.addressed.add(name)
 
     def _hoist_multipart(self, node: Any, key: Key) -> None:
@@ -354,13 +358,6 @@ class Loader:
                     self.encoded.add(key)
                 if body.get("parts") is not None:
                     self.kept[key] = frozenset(body.get("parts").split())
-
-
-def _asks_for_addressing(element: Any) -> bool:
-    return any(
-        each.tag in (f"{{{WSAW}}}UsingAddressing", f"{{{WSAM}}}Addressing", f"{{{WSAW_2004}}}UsingAddressing")
-        for each in element.iterdescendants()
-    )
 
 
 _FRENCH = {

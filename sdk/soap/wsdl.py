@@ -358,14 +358,15 @@ def _load(path: Path, locations: Mapping[str, Path], strict: bool) -> Contract:
         raise _unreadable(path, "types nested too deeply") from None
     except Exception as error:
         raise _unreadable(path, _cause(error)) from None
+    kinds = [*document.types.types, *document.types.elements]
     for service in document.services.values():
         for port in service.ports.values():
             if port.binding is not None:
                 _settle_parts(port.binding, loader)
                 for operation in port.binding.all().values():
                     messages = (operation.input, operation.output)
-                    set_order(each for message in messages if message for each in (message.body, message.header))
-    set_order([*document.types.types, *document.types.elements])
+                    kinds += [each for message in messages if message for each in (message.body, message.header)]
+    set_order(kinds)
     attached = {key: dict(parts) for key, parts in loader.attached.items()}
     return Contract(
         path,

@@ -8,16 +8,18 @@ surely nothing (`processed=False`), or unknown (`None`).
 from __future__ import annotations
 
 import asyncio
-import io
 import re
 import ssl
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
-from aiohttp import hdrs
+from aiohttp import ClientTimeout, hdrs
 from aiohttp.abc import AbstractResolver
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpProcessingError, StreamWriter
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -29,6 +31,7 @@ from .messages import MIB, Exchange, Request, Response, exchange, is_repeatable
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _METHOD = re.compile(r"[A-Z]{1,20}")
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _FRAMING = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
     | {"accept-encoding", "proxy-authenticate", "proxy-authorization", "proxy-connection"}
@@ -71,6 +74,8 @@ class Wire:
         self._make_tls = tls
         self._tls: asyncio.Future[ssl.SSLContext] | None = None
         self._resolver = resolver
+        self._patience = ClientTimeout(connect=connect_timeout)
+        self._origins: dict[tuple[str, str | None, int | None], aiohttp.ClientRequest] = {}
         self._kept: aiohttp.TCPConnector | None = None
         self._fresh: aiohttp.TCPConnector | None = None
 
@@ -146,26 +151,21 @@ class Wire:
     ) -> Response:
         """One request and its answer. Silence is bounded here; the whole of it by whoever holds the deadline."""
         connection: aiohttp.connector.Connection | None = None
-        answer: aiohttp.ClientResponse | None = None
+        uploading: asyncio.Task[None] | None = None
+        answered = False
         try:
-            leaving = aiohttp.ClientRequest(
-                request.method,
-                url,
-                data=_payload(request.body),
-                headers=headers,
-                loop=asyncio.get_running_loop(),
-                ssl=await self._tls_context() if url.scheme == "https" else True,
-                proxy=self._proxy,
-                proxy_headers=_ALWAYS if self._proxy else None,
-            )
-            patience_to_connect = aiohttp.ClientTimeout(connect=min(self._connect_timeout, remaining))
-            connection = await self._connections(attempt.repeatable).connect(leaving, [], patience_to_connect)
+            towards = await self._towards(url)
+            patience = self._patience if remaining >= self._connect_timeout else ClientTimeout(connect=remaining)
+            connections = self._connections(attempt.repeatable)
+            connection = await connections.connect(towards, [], patience)
             if connection.protocol is not None and connection.protocol.should_close:
                 # Something came on it after the answer before: it would be taken for the answer to this request.
                 connection.close()
-                connection = await self._connections(False).connect(leaving, [], patience_to_connect)
-            assert connection.protocol is not None
-            connection.protocol.set_response_params(
+                connections = self._connections(False)
+                connection = await connections.connect(towards, [], patience)
+            protocol = connection.protocol
+            assert protocol is not None
+            protocol.set_response_params(
                 skip_payload=request.method == "HEAD",
                 read_until_eof=True,
                 auto_decompress=False,
@@ -175,19 +175,39 @@ class Wire:
             attempt.sent = True
             if not attempt.repeatable:
                 attempt.call.effect_sent = True
-            sent = await leaving.send(connection)
-            try:
-                answer = await sent.start(connection)
-                body = await _read(answer, request.max_bytes, attempt)
-            finally:
-                if not sent.closed:  # as it is once its end was read
-                    sent.close()
-            return Response(answer.status, answer.headers, body, str(url))
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _explain(error, attempt, url, answered=answer is not None) from error
+            head = _head(request, towards, headers, last=connections.force_close)
+            uploading = await _written(request, url, towards, head, protocol)
+            answer, content = await protocol.read()
+            while answer.code < 200 and answer.code != 101:  # only announces the answer
+                answer, content = await protocol.read()
+            answered = True
+            body = await _read(answer.headers, content, request.max_bytes, attempt)
+            if uploading is None or uploading.done():
+                connection.release()
+            return Response(answer.code, answer.headers, body, str(url))
+        except (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError) as error:
+            raise _explain(error, attempt, url, answered=answered) from error
         finally:
             if connection is not None:
-                connection.close()  # no effect on one that was given back when the answer ended
+                if uploading is not None and uploading.cancel() and connection.protocol is not None:
+                    connection.protocol.abort()  # a mere close would wait until the publisher takes what is left
+                connection.close()  # no effect on one that was given back
+
+    async def _towards(self, url: URL) -> aiohttp.ClientRequest:
+        """Where a connection must lead, as aiohttp wants it said, with the headers every request there bears."""
+        origin = (url.scheme, url.raw_host, url.port)
+        found = self._origins.get(origin)
+        if found is None:
+            found = self._origins[origin] = aiohttp.ClientRequest(
+                "GET",
+                url.origin(),
+                headers=_ALWAYS,
+                loop=asyncio.get_running_loop(),
+                ssl=await self._tls_context() if url.scheme == "https" else True,
+                proxy=self._proxy,
+                proxy_headers={hdrs.HOST: url.host_port_subcomponent or "", **_ALWAYS} if self._proxy else None,
+            )
+        return found
 
     async def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:  # reading the roots takes tens of milliseconds: once, and not on the loop
@@ -217,15 +237,11 @@ def _same_origin_target(request: Request, url: URL, response: Response) -> str |
     return str(target.with_fragment(None)) if target.absolute and target.origin() == url.origin() else None
 
 
-def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
-    return io.BytesIO(body) if body is not None and len(body) > _STEP else body
-
-
 def _checked_headers(request: Request) -> CIMultiDict[str]:
     if not _METHOD.fullmatch(request.method):
         raise ValueError("an HTTP method is upper case letters")
     for name, value in request.headers.items():
-        if not _HEADER_NAME.fullmatch(name) or name.lower() in _FRAMING:
+        if not _may_be_set(name):
             raise Misconfigured(
                 Text("Un en-tête HTTP a un nom interdit.", en="An HTTP header has a forbidden name."),
                 detail=f"header {name[:60]!r}",
@@ -238,26 +254,74 @@ def _checked_headers(request: Request) -> CIMultiDict[str]:
                     en=f'The HTTP header "{name}" would receive a forbidden character.',
                 )
             )
-    headers = _ALWAYS.copy()
-    headers.update(request.headers)
-    return headers
+    return CIMultiDict(request.headers)
+
+
+@lru_cache(maxsize=1024)
+def _may_be_set(name: str) -> bool:
+    return _HEADER_NAME.fullmatch(name) is not None and name.lower() not in _FRAMING
+
+
+# --- writing a request ------------------------------------------------------------------------------------------------
+
+
+def _head(
+    request: Request, towards: aiohttp.ClientRequest, headers: CIMultiDict[str], *, last: bool
+) -> CIMultiDict[str]:
+    """The headers as they leave; `last` where nothing will follow on the connection."""
+    head = towards.headers.copy()
+    head.update(headers)
+    if request.body is not None:
+        head.setdefault(hdrs.CONTENT_TYPE, "application/octet-stream")
+        head[hdrs.CONTENT_LENGTH] = str(len(request.body))
+    elif request.method in _WITH_BODY:
+        head[hdrs.CONTENT_LENGTH] = "0"
+    if last:
+        head[hdrs.CONNECTION] = "close"
+    return head
+
+
+async def _written(
+    request: Request, url: URL, towards: aiohttp.ClientRequest, head: CIMultiDict[str], protocol: ResponseHandler
+) -> asyncio.Task[None] | None:
+    """Sends the request, in one piece; a large body in a task, since the publisher may answer before its end."""
+    target = str(url) if towards.proxy is not None and url.scheme == "http" else url.raw_path_qs
+    writer = StreamWriter(protocol, towards.loop)
+    await writer.write_headers(f"{request.method} {target} HTTP/1.1", head)
+    if request.body is not None and len(request.body) > _STEP:
+        return asyncio.create_task(_uploaded(writer, request.body, protocol))
+    await writer.write_eof(request.body or b"")
+    protocol.start_timeout()
+    return None
+
+
+async def _uploaded(writer: StreamWriter, body: bytes, protocol: ResponseHandler) -> None:
+    """Writes as fast as it is read; silence counts from its end."""
+    try:
+        for at in range(0, len(body), _STEP):
+            await writer.write(memoryview(body)[at : at + _STEP])
+        await writer.write_eof()
+        protocol.start_timeout()
+    except OSError as error:
+        protocol.set_exception(error)
 
 
 # --- reading an answer ------------------------------------------------------------------------------------------------
 
 
-async def _read(answer: aiohttp.ClientResponse, max_bytes: int, attempt: Exchange) -> bytes:
+async def _read(headers: Mapping[str, str], content: aiohttp.StreamReader, max_bytes: int, attempt: Exchange) -> bytes:
     """The whole body, decoded, never holding more than `max_bytes` of it."""
-    said = answer.headers.get(hdrs.CONTENT_ENCODING, "")
+    said = headers.get(hdrs.CONTENT_ENCODING, "")
     codings = [c for c in (c.strip().lower() for c in said.split(",")) if c not in ("", "identity")] if said else []
     if len(codings) > 1 or (codings and codings[0] not in ("gzip", "x-gzip", "deflate")):
         raise _bad_body("an encoding that was not asked for")
-    if not codings and (answer.content_length or 0) > max_bytes:
+    if not codings and int(headers.get(hdrs.CONTENT_LENGTH, 0)) > max_bytes:
         raise _bad_body(f"more than {max_bytes} bytes")
     inflate = _Inflate(codings[0], max_bytes) if codings else None
     pieces: list[bytes] = []
     size = raw = 0
-    while piece := await answer.content.readany():
+    while not content.at_eof():
+        piece = await content.readany()
         raw += len(piece)
         attempt.received = raw
         if raw > max(2 * max_bytes, _STEP):
@@ -355,7 +419,7 @@ def _explain(error: Exception, attempt: Exchange, url: URL, *, answered: bool) -
         )
     if isinstance(error, TimeoutError):
         return _out_of_time(None)
-    if answered or isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)):
+    if answered or isinstance(error, (aiohttp.ClientPayloadError, HttpProcessingError)):
         why = "a truncated answer" if answered else "not an HTTP answer"
         return UpstreamInvalid(
             Text("Le logiciel a donné une réponse illisible.", en="The software gave an unreadable answer."),

@@ -677,6 +677,16 @@ async def test_a_declared_proxy_is_used_and_is_judged_like_any_address() -> None
                 await http.get(url)
 
 
+async def test_what_goes_through_a_proxy_leaves_no_trace_in_what_does_not() -> None:
+    async with upstream(answer()) as proxy, upstream(answer()) as good:
+        async with way(hosts=[("data.example.org", 80)], proxy=proxy.url) as http:
+            await http.get("http://data.example.org/x")
+        async with way(good) as http:
+            await http.get(good.url)
+        assert proxy.requests[0].headers["host"] == "data.example.org"
+        assert good.requests[0].headers["host"] == good.url.removeprefix("http://").rstrip("/")
+
+
 async def test_a_literal_private_address_is_refused_even_through_a_proxy() -> None:
     async with upstream(answer()) as proxy:
         async with way(hosts=[("10.0.0.1", 80)], proxy=proxy.url) as http:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import date
 from decimal import Decimal
 from email import message_from_bytes
@@ -806,6 +807,40 @@ async def test_a_large_body_is_sent_whole_again_after_a_cut() -> None:
     async with upstream(lambda seen: next(turns)) as shaky, way(shaky) as http:
         await http.post(shaky.url, body=body, repeatable=True)
         assert [seen.body for seen in shaky.requests] == [body, body]
+
+
+async def test_a_publisher_may_refuse_a_large_body_before_its_end() -> None:
+    told = asyncio.Event()
+    taken: asyncio.Queue[int] = asyncio.Queue()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer(413, b'"too large"'))
+        await told.wait()  # nothing more of the body is taken before its sender has its answer
+        size = 0
+        with suppress(ConnectionError):
+            while piece := await reader.read(65_536):
+                size += len(piece)
+        writer.transport.abort()
+        taken.put_nowait(size)
+
+    small = Upstream(lambda seen: b"")
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    small.port = server.sockets[0].getsockname()[1]
+    async with server, way(small) as http:
+        refused = await http.post(small.url, body=bytes(20_000_000), repeatable=True)
+        told.set()
+        assert (refused.status, refused.body) == (413, b'"too large"')
+        assert await taken.get() < 20_000_000
+
+
+async def test_what_only_announces_an_answer_is_not_the_answer() -> None:
+    announced = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    async with upstream(announced + answer(201, b'"made"'), keep=True) as good, way(good) as http:
+        for _ in range(2):
+            made = await http.post(good.url, body=b"x", repeatable=True)
+            assert (made.status, made.body) == (201, b'"made"')
+        assert good.connections == 1
 
 
 async def test_what_comes_after_an_answer_is_not_the_answer_to_the_next_request() -> None:

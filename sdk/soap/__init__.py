@@ -103,8 +103,6 @@ class Soap:
         self._source = Source(wsdl, tuple(sorted((locations or {}).items())), strict, service, port)
         if http is not None:
             http.contracts[f"{wsdl.name} {service or ''}/{port or ''}".rstrip(" /")] = self.left
-            for operation in self._operations.values():
-                operation.prepare()
         self._headers = dict(headers or {})
         self._security = security
         self._repeatable = frozenset(repeatable)
@@ -267,6 +265,7 @@ class Soap:
         if not self._expects_value(operation, response):
             return Answer()
         if len(response.body) <= LARGE:
+            await operation.prepare()
             answer = self._read(operation, response, limit)
             way = "compiled" if answer is not None and answer.compiled else "zeep"
         else:

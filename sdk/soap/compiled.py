@@ -124,6 +124,26 @@ class Readers:
         name = self._named(kind, hint, "arriving")
         return None if self.left(kind, hint) or self.functions[name].reason else self._space[name]
 
+    def by_steps(self, kind: Any, hint: str = "", *, arriving: bool = False) -> Iterator[None]:
+        """Compiles all that `whole`, or `arriving`, compiles for a type: one structure a step, the innermost first."""
+        waiting: list[tuple[Any, Any, str, bool]] = [(kind, hint, "plain", False)]
+        if arriving:
+            waiting.append((kind, hint, _flavour(kind, arriving), False))
+        seen: set[tuple[int, str]] = set()
+        while waiting:
+            one, name, flavour, within = waiting.pop()
+            key = (id(one), flavour)
+            if within:
+                self._named(one, name, flavour)
+                yield
+            elif key not in self._names and key not in seen:
+                seen.add(key)
+                waiting.append((one, name, flavour, True))
+                for _, each in getattr(one, "elements", ()):
+                    if isinstance(each, xsd.Element) and isinstance(each.type, xsd.ComplexType):
+                        arrives = flavour == "arriving" and not each.accepts_multiple
+                        waiting.append((each.type, each.name, _flavour(each.type, arrives), False))
+
     def left(self, kind: Any, hint: str = "") -> dict[str, Text]:
         """Of all that a type leads to, what zeep reads: name → reason."""
         waiting, seen = [self._named(kind, hint, "plain")], set[str]()
@@ -562,6 +582,11 @@ def _starts(node: Any) -> tuple[str, ...]:
         if isinstance(inside, indicators.Sequence) and not _optional(each):
             break
     return tuple(sorted(set(found)))
+
+
+def _flavour(kind: Any, arriving: bool) -> str:
+    """Of the reader of an element, which comes while it is read or is complete."""
+    return "arriving" if arriving and _grows(kind, set()) else "plain"
 
 
 def _grows(kind: Any, seen: set[int]) -> bool:

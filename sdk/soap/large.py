@@ -73,6 +73,7 @@ async def read_by_steps(operation: Operation, job: Job, *, size: int = 4 * 1024)
     pace = Pace()
     if operation.uncompiled is not None or kind.startswith("multipart/") or may_be_attached(job.body):
         return None
+    await operation.prepare(arriving=True)
     output = operation.grammar.output
     reader = operation.contract.readers.arriving(output.body.type, output.body.name)
     if reader is None:

@@ -23,6 +23,7 @@ from zeep.wsdl.bindings import Soap12Binding
 from zeep.xsd.elements import indicators
 
 from sdk.errors import Misconfigured, Text
+from sdk.pace import Pace
 
 from .compiled import Readers
 from .facets import choices
@@ -125,12 +126,17 @@ class Operation:
         body = self.grammar.output.body
         return self.contract.readers.left(body.type, body.name)
 
-    def prepare(self) -> None:
-        """Compiles what reads its answers, which otherwise the first answer would wait for: some 0.2 ms a structure."""
+    async def prepare(self, *, arriving: bool = False) -> None:
+        """Compiles what reads its answers, once, in steps that do not hold the loop: some 0.5 ms a structure.
+
+        `arriving`: what reads an answer while it comes.
+        """
         if self.uncompiled is None:
             body = self.grammar.output.body
-            self.contract.readers.whole(body.type, body.name)
-            self.contract.readers.arriving(body.type, body.name)
+            pace = None
+            for _ in self.contract.readers.by_steps(body.type, body.name, arriving=arriving):
+                pace = pace or Pace()
+                await pace.breathe()
 
     def signature(self) -> str:
         """`find(name: string, limit?: int) → [{id: string}] ! NotKnown {reason: string}`, for people."""

@@ -36,6 +36,7 @@ HEALTHY = [f"i{number}" for number in range(INSTANCES - 2)]
 FROZEN, FLAPPING = "frozen", "flapping"
 USEFUL = 2.0  # seconds
 QUICK = 0.02  # seconds a healthy publisher takes
+LIBRARIES = ("aiohttp", "uvloop", "pydantic", "SQLAlchemy", "cryptography")
 PARTS = ("publishers", "overload", "upload")
 
 
@@ -434,7 +435,7 @@ async def everything(args: argparse.Namespace) -> list[str]:
     if "upload" in args.part:
         with tempfile.TemporaryDirectory(prefix="relais-bench-") as name:
             lines += await upload(50_000_000, args.rounds, Path(name))
-    return [*lines, f"**Machine.** {machine()}"]
+    return [*lines, f"**Machine.** {machine(LIBRARIES)}"]
 
 
 def main() -> None:

@@ -28,11 +28,12 @@ from .errors import UnsupportedType
 __all__ = [
     "CALLBACK_PARAMETER",
     "SIGNATURE_PARAMETERS",
+    "Incoming",
     "business_query",
-    "cut_out",
     "decode_body",
     "decode_form",
     "decode_json",
+    "is_json",
     "unflatten",
 ]
 
@@ -237,68 +238,116 @@ def _legible(name: str) -> str:
 
 # --- long contents ----------------------------------------------------------------------------------------------------
 
-_SLICE = 512 * 1024  # characters decoded at once: a millisecond or two, after which other threads have their turn
 _CONTENT = b'"content"'
-_WHITE = b" \t\r\n"
+_VALUE = re.compile(_CONTENT + rb'[ \t\r\n]{0,64}:[ \t\r\n]{0,64}"')
+_LONGEST_START = len(_CONTENT) + 64 + 1 + 64 + 1  # bytes of what _VALUE finds
 
 
-def cut_out(raw: bytearray) -> tuple[bytes, dict[str, Decoded]]:
-    """The document without the long base64 contents of its files, a name in the place of each; and what they hold.
+class Incoming:
+    """A large JSON body while it arrives: the long base64 contents of its files are decoded as they come.
 
-    Neither the text nor a copy of it is ever made: a file of 50 MB costs its bytes. What is not plain base64, on one
-    line and in its one canonical form, is left where it is. Made for a thread: no step holds the others for long.
+    Of a file of 50 MB neither the text nor a copy is ever held, and no step takes longer than what has just come.
+    What is not plain base64, on one line and in its one canonical form, stays in the document.
     """
-    found: dict[str, Decoded] = {}
-    pieces: list[bytes] = []
-    kept = start = 0
-    mark = secrets.token_hex(16)
-    with memoryview(raw) as view:
-        while (start := raw.find(_CONTENT, start)) >= 0:
-            begin = _value_at(raw, start)
-            start += len(_CONTENT)
-            end = raw.find(b'"', begin) if begin else -1
-            if end - begin < LONG or raw.find(b"\\", begin, end) >= 0 or raw.find(b"=", begin, end - 2) >= 0:
+
+    def __init__(self) -> None:
+        self._mark = secrets.token_hex(16)
+        self._document = bytearray()
+        self._looked = 0  # up to where the document holds no start of a content
+        self._content: _Content | None = None  # the one whose text is arriving
+        self._found: dict[str, Decoded] = {}
+
+    def extend(self, data: bytes) -> None:
+        """The next bytes of the body."""
+        while data:
+            if self._content is None:
+                self._document += data
+                data = self._text_begun()
                 continue
-            with view[begin:end] as text:
-                content = _decoded(text)
-            if content is not None:
-                name = f"{mark}-{len(found)}"
-                found[name] = Decoded(content)
-                pieces += [bytes(view[kept:begin]), name.encode()]
-                kept = start = end
-        pieces.append(bytes(view[kept:]))
-    return b"".join(pieces), found
+            end = data.find(b'"')
+            taken = self._content.extend(data if end < 0 else data[:end])
+            if end >= 0 or not taken:
+                self._text_ended()
+            data = data[end:] if end >= 0 else b""
+
+    def ended(self) -> tuple[bytes, dict[str, Decoded]]:
+        """The document, with a name in the place of each content that was decoded; and these, by name."""
+        if self._content is not None:
+            self._document += self._content.text()  # cut off in the middle: its reader tells where
+        document, self._document = bytes(self._document), bytearray()
+        return document, self._found
+
+    def _text_begun(self) -> bytes:
+        """Looks for the start of a content; what follows it, taken from the document. Nothing when there is none."""
+        document = self._document
+        while (at := document.find(_CONTENT, self._looked)) >= 0:
+            found = _VALUE.match(document, at)
+            if found is None and len(document) < at + _LONGEST_START:
+                self._looked = at  # the rest of it may still come
+                return b""
+            self._looked = at + len(_CONTENT)
+            if found is not None and document[at - 1 : at] != b"\\":  # else an escaped quote, the end of another name
+                text = bytes(document[found.end() :])
+                del document[found.end() :]
+                self._content = _Content()
+                return text
+        self._looked = max(self._looked, len(document) - len(_CONTENT) + 1)
+        return b""
+
+    def _text_ended(self) -> None:
+        assert self._content is not None
+        content, self._content = self._content, None
+        decoded = content.decoded()
+        if decoded is None:
+            self._document += content.text()
+        else:
+            name = f"{self._mark}-{len(self._found)}"
+            self._found[name] = Decoded(decoded)
+            self._document += name.encode()
+        self._looked = len(self._document)
 
 
-def _value_at(raw: bytearray, key: int) -> int:
-    """Where the text begins that is the value of the member whose quoted name is at `key`; 0 when there is none."""
-    if key and raw[key - 1] == 0x5C:
-        return 0  # an escaped quote: the end of another name
-    at = key + len(_CONTENT)
-    for expected in b':"':
-        while at < len(raw) and raw[at] in _WHITE:
-            at += 1
-        if at >= len(raw) or raw[at] != expected:
-            return 0
-        at += 1
-    return at
+class _Content:
+    """The text of one content, decoded once it is `LONG`."""
+
+    def __init__(self) -> None:
+        self._text = bytearray()  # not decoded
+        self._out = io.BytesIO()  # gives what it holds without a copy
+        self._begun = self._padded = self._refused = False
+
+    def extend(self, text: bytes) -> bool:
+        """False when it is not the base64 that encoding would give: then there is no use in giving more."""
+        self._text += text
+        whole = len(self._text) - len(self._text) % 4
+        if not whole or (not self._begun and len(self._text) < LONG):
+            return True
+        self._begun = True
+        decoded = None if self._padded else _canonical(self._text[:whole])
+        if decoded is None:
+            self._refused = True
+            return False
+        self._padded = 4 * len(decoded) != 3 * whole
+        self._out.write(decoded)
+        del self._text[:whole]
+        return True
+
+    def decoded(self) -> bytes | None:
+        """The bytes of the whole text; None when it is short, or not canonical base64."""
+        return self._out.getvalue() if self._begun and not self._refused and not self._text else None
+
+    def text(self) -> bytes:
+        """The text itself."""
+        return binascii.b2a_base64(self._out.getvalue(), newline=False) + self._text
 
 
-def _decoded(text: memoryview) -> bytes | None:
+def _canonical(text: bytearray) -> bytes | None:
     """The bytes of a base64 text; None when it is not exactly what encoding them again would give."""
-    if len(text) % 4:
-        return None
-    out = io.BytesIO()
     try:
-        for at in range(0, len(text), _SLICE):
-            out.write(binascii.a2b_base64(text[at : at + _SLICE], strict_mode=True))
+        decoded = binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error:
         return None
-    last = out.tell() % 3 or 3
-    out.seek(-last, io.SEEK_END)
-    if binascii.b2a_base64(out.read(), newline=False) != bytes(text[-4:]):
-        return None
-    return out.getvalue()
+    last = decoded[-(len(decoded) % 3 or 3) :]
+    return decoded if binascii.b2a_base64(last, newline=False) == text[-4:] else None
 
 
 # --- flat keys --------------------------------------------------------------------------------------------------------
@@ -534,15 +583,11 @@ def decode_body(content_type: str | None, raw: bytes, cut: Mapping[str, Decoded]
     `cut`: what was cut out of it, by name. A body without a type is read as JSON. Any other raises `UnsupportedType`.
     """
     kind, charset = _media_type(content_type or "")
-    if not kind:
-        if not raw:
-            return None
-        kind = "application/json"
+    if not kind and not raw:
+        return None
     if kind == "application/x-www-form-urlencoded":
         return decode_form(raw, charset)
-    if kind not in ("application/json", "text/json") and not (
-        kind.startswith("application/") and kind.endswith("+json")
-    ):
+    if not is_json(content_type):
         raise UnsupportedType()
     if _CHARSETS.get(charset) != "utf-8":
         raise UnsupportedType(Text("Le JSON doit être en UTF-8.", en="JSON must be in UTF-8."), detail="JSON charset")
@@ -550,6 +595,12 @@ def decode_body(content_type: str | None, raw: bytes, cut: Mapping[str, Decoded]
     if isinstance(value, dict) and any("/" in key for key in value):
         return unflatten(value)
     return value
+
+
+def is_json(content_type: str | None) -> bool:
+    """Whether a body of this type is read as JSON; one without a type is."""
+    kind, _ = _media_type(content_type or "")
+    return kind in ("", "application/json", "text/json") or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 def _media_type(header: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -34,7 +34,7 @@ from .sealing import Seal
 from .sent import Sent, delivery_key, subject_of
 from .settings import DeliveryOptions
 from .standing import Standing, instant, named
-from .store import Store, StoreUnavailable, followed, records
+from .store import Store, StoreUnavailable, contents, followed, records
 from .store.outbox import Told
 from .store.records import Begun, New, Retention
 
@@ -43,6 +43,8 @@ __all__ = ["LONG_READ", "Answered", "Deliveries", "End", "storable", "timed_out"
 LONG_READ = 120.0
 """Seconds an attempt goes on after its caller was answered, so that its outcome becomes known."""
 LONGEST_PAUSE = 3600.0
+LONGEST_REQUEST = 100_000_000
+"""Bytes a request that is read again may have."""
 LONGEST_NUMBER = 500
 """Characters of a publisher's number that are kept."""
 WRITING = (0.05, 2.0)
@@ -178,7 +180,8 @@ class Deliveries:
         new = self._new(instance, endpoint, sent, body, fingerprint, arguments, client, headers, call, caller)
         self._must_be_seen()
         begun: Begun = await self.store.run(
-            lambda connection: records.begin(connection, new, self.node, self.clock(), self.options.lease, defer=defer)
+            lambda connection: records.begin(connection, new, self.node, self.clock(), self.options.lease, defer=defer),
+            sent.size(),
         )
         call.notes["delivery"] = begun.id
         if begun.verdict == "go":
@@ -231,7 +234,25 @@ class Deliveries:
             if expected
             else None,
             caller=(lambda row: self.seal.seal(caller, instance.where, "caller", row)) if caller else None,
+            pieces=partial(self._sealed, sent, instance.where) if sent.cut else None,
         )
+
+    def _sealed(self, sent: Sent, where: str, row: str) -> Iterator[bytes]:
+        """A request in pieces, each bound to the row it is for."""
+        for number, piece in enumerate(sent.in_pieces()):
+            place = ("content", contents.name(row, number - 1)) if number else ("request", row)
+            yield self.seal.seal(piece, where, *place)
+
+    async def request(self, row: dict[str, Any]) -> Sent:
+        """What was sent, of a row that still has it. Raises `Unsealable`; `ValueError` when something is missing."""
+        where, delivery, sealed = row["instance"], row["id"], row.pop("request")  # it may be long: nobody else keeps it
+
+        def read(connection: Any) -> Sent:
+            kept = contents.read(connection, delivery)
+            pieces = (self.seal.open(piece, where, "content", place) for place, piece in kept)
+            return Sent.unpacked(self.seal.open(sealed, where, "request", delivery), pieces)
+
+        return await self.store.run(read, LONGEST_REQUEST)
 
     def _patience(self, instance: Instance, endpoint: Endpoint) -> float:
         longest = endpoint.declaration.longest

@@ -23,7 +23,7 @@ from sdk.spec import Endpoint
 
 from . import pages
 from .access import Access
-from .bodies import business_query
+from .bodies import Incoming, business_query, is_json
 from .cache import Cache, cache_key
 from .callbacks import callback_url
 from .deliveries import Deliveries, timed_out
@@ -195,10 +195,14 @@ class Dispatch:
         content_type = request.headers.get(hdrs.CONTENT_TYPE)
         if endpoint.method == "GET":
             return Sent(match.values, pairs, content_type, b"")
-        raw = await read_body(request, self._cap(endpoint))
-        trace.received = len(raw)
-        if len(raw) > LARGE and endpoint.body is not None and endpoint.received is None:
-            return await asyncio.to_thread(Sent.large, match.values, pairs, content_type, raw)
+        cap = self._cap(endpoint)
+        holds_files = endpoint.body is not None and endpoint.received is None and is_json(content_type)
+        if holds_files and announced(request, cap) > LARGE:
+            incoming = Incoming()
+            trace.received = await read_body(request, cap, incoming)
+            return Sent(match.values, pairs, content_type, *incoming.ended())
+        raw = bytearray()
+        trace.received = await read_body(request, cap, raw)
         return Sent(match.values, pairs, content_type, bytes(raw))
 
     def _cap(self, endpoint: Endpoint) -> int:

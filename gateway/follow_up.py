@@ -24,7 +24,7 @@ from .registry import Instance
 from .sealing import Unsealable
 from .sent import Sent
 from .standing import named
-from .store import records
+from .store import StoreUnavailable, records
 from .store.outbox import Told
 from .store.records import AGAIN_AT_ONCE, Begun
 
@@ -105,13 +105,14 @@ class Follow(Look):
             await self._park(row, "the request was erased")
             return
 
-        def read() -> Arguments:
-            """Apart from the loop, and only its result is kept while it is sent: a request may hold large files."""
-            sent = Sent.unpacked(journal.seal.open(row.pop("request"), row["instance"], "request", row["id"]))
+        def read(sent: Sent) -> Arguments:
             return sent.arguments(endpoint, sent.body(endpoint))
 
         try:
-            arguments = await asyncio.to_thread(read)
+            # Apart from the loop, and only its result is kept while it is sent: a request may hold large files.
+            arguments = await asyncio.to_thread(read, await journal.request(row))
+        except StoreUnavailable:
+            raise
         except (Unsealable, RelaisError, ValueError) as error:
             await self._park(row, f"the request cannot be read: {type(error).__name__}")
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from aiohttp import hdrs, web
@@ -14,7 +15,7 @@ from sdk.errors import InvalidInput, Overloaded, Text
 from .errors import TooLarge, TooSlow, UnknownEndpoint, UnsupportedType
 
 LARGE = 256 * 1024
-"""Bytes of body above which it is decoded in a thread, and counted."""
+"""Bytes of body above which its files are decoded as it arrives, and it is counted."""
 PATIENCE = 5.0
 """Seconds a body may take to begin with, to which its received size adds at 50 KB a second."""
 
@@ -70,8 +71,14 @@ def announced(request: web.BaseRequest, cap: int) -> int:
     return cap if request.body_exists else 0
 
 
-async def read_body(request: web.BaseRequest, cap: int) -> bytearray:
-    """The whole body, at most `cap` bytes, in at most 5 s plus a second per 50 KB received."""
+class Body(Protocol):
+    """What takes a body as it arrives."""
+
+    def extend(self, data: bytes, /) -> None: ...
+
+
+async def read_body(request: web.BaseRequest, cap: int, into: Body) -> int:
+    """The whole body, at most `cap` bytes, in at most 5 s plus a second per 50 KB received; its size."""
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         raise UnsupportedType(detail="Content-Encoding")
     if (request.content_length or 0) > cap:
@@ -79,21 +86,22 @@ async def read_body(request: web.BaseRequest, cap: int) -> bytearray:
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
-    body = bytearray()
+    size = 0
     loop = asyncio.get_running_loop()
     started = loop.time()
     try:
         async with asyncio.timeout(PATIENCE) as limit:
             async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > cap:
+                size += len(chunk)
+                if size > cap:
                     raise TooLarge(cap)
-                limit.reschedule(started + PATIENCE + len(body) / 50_000)
+                into.extend(chunk)
+                limit.reschedule(started + PATIENCE + size / 50_000)
     except TimeoutError:
         raise TooSlow() from None
     except (ConnectionError, web.RequestPayloadError) as error:
         raise InvalidInput(Text("Le corps n'est pas arrivé en entier.", en="The body did not arrive whole.")) from error
-    return body
+    return size
 
 
 def prefers_english(request: web.BaseRequest) -> bool:

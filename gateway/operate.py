@@ -20,7 +20,7 @@ from sdk.errors import Rejected, RelaisError, Text
 
 from .callbacks import message, told
 from .sealing import Seal, Unsealable
-from .sent import Sent
+from .sent import shown
 from .settings import GatewaySettings, load
 from .standing import instant
 from .store import REVISION, Store, followed, operator, outbox, records, revision, upgrade
@@ -30,7 +30,6 @@ __all__ = ["register", "reseal_all"]
 T = TypeVar("T")
 Say = Callable[[str, str], str]
 Rows = Callable[[str, Sequence[str], Sequence[Sequence[str]]], None]
-PAGE = 200
 _HIDDEN = {"scope", "fingerprint", "subject"} | {name for kept in operator.SEALED for name in kept.fields}
 """Columns that are not shown as they are."""
 
@@ -73,7 +72,7 @@ async def reseal_all(store: Store, seal: Seal) -> int:
     for kept in operator.SEALED:
         after, more = "", True
         while more:
-            page = partial(operator.reseal, kept=kept, after=after, most=PAGE, newest=seal.newest, again=again)
+            page = partial(operator.reseal, kept=kept, after=after, newest=seal.newest, again=again)
             after, changed = await store.run(page)
             total += changed
             more = bool(after)
@@ -359,8 +358,7 @@ def _content(seal: Seal, row: Any) -> dict[str, Any]:
     said: dict[str, Any] = {}
     try:
         if row["request"] is not None:
-            sent = Sent.unpacked(seal.open(row["request"], row["instance"], "request", row["id"]))
-            said["request"] = {"query": sent.query, "body": sent.shown()}
+            said["request"] = shown(seal.open(row["request"], row["instance"], "request", row["id"]))
         if row["answer"] is not None:
             kept = seal.open(row["answer"], row["instance"], "answer", row["id"])
             said["answer"] = kept[1:].decode("utf-8", "replace")

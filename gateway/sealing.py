@@ -25,7 +25,6 @@ __all__ = ["Seal", "Unsealable"]
 _VERSION = b"\x01"
 _ID = 4  # bytes
 _NONCE = 12
-_TAG = 16
 
 
 class Unsealable(Exception):
@@ -54,12 +53,8 @@ class Seal:
     def seal(self, value: bytes, *place: str) -> bytes:
         """`value` encrypted; `place` says where it will stand: instance, field, row."""
         self._refresh()
-        head = _VERSION + self._newest + secrets.token_bytes(_NONCE)
-        sealed = bytearray(len(head) + len(value) + _TAG)  # written in place: a value may be a file of 50 MB
-        sealed[: len(head)] = head
-        with memoryview(sealed)[len(head) :] as into:
-            self._keys[self._newest].encrypt_into(head[-_NONCE:], value, _bound(place), into)
-        return bytes(sealed)
+        nonce = secrets.token_bytes(_NONCE)
+        return _VERSION + self._newest + nonce + self._keys[self._newest].encrypt(nonce, value, _bound(place))
 
     def open(self, sealed: bytes, *place: str) -> bytes:
         """The value that was sealed for this place. Raises `Unsealable`."""

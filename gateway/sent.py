@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +16,18 @@ from sdk.files import Decoded
 from sdk.invoke import Arguments, bind, subject_values, with_body, without_body
 from sdk.spec import Endpoint
 
-from .bodies import cut_out, decode_body
+from .bodies import decode_body
 from .errors import BadKey, KeyRequired
 
-__all__ = ["Sent", "delivery_key", "subject_of"]
+__all__ = ["Sent", "delivery_key", "shown", "subject_of"]
 
 MAX_KEY = 255
+PIECE = 1024 * 1024
+"""Bytes of a long content that are sealed and kept as one."""
+APART = b"2"
+"""Before the head of a request whose long contents are kept apart: no JSON to a version that does not know of them,
+which therefore leaves the delivery to a person instead of sending what is left of it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +42,6 @@ class Sent:
     content_type: str | None
     raw: bytes
     cut: Mapping[str, Decoded] = field(default_factory=dict)
-
-    @classmethod
-    def large(
-        cls, values: Mapping[str, str], query: tuple[tuple[str, str], ...], content_type: str | None, raw: bytearray
-    ) -> Sent:
-        """One whose body is large: what it holds in base64 is decoded at once. For a thread."""
-        document, cut = cut_out(raw)
-        return cls(values, query, content_type, document, cut)
 
     def body(self, endpoint: Endpoint) -> Any:
         """The decoded body, where the endpoint reads one; `Decoded` in the place of what was cut out."""
@@ -75,39 +74,74 @@ class Sent:
         names = {id(one): name for name, one in self.cut.items()}
         text = json.dumps(whole, sort_keys=True, default=lambda value: names.get(id(value)) or str(value))
         digest = hashlib.sha256()
-        for piece in re.split(f"({'|'.join(self.cut)})", text) if self.cut else (text,):
-            if piece in self.cut:
-                _add_base64(digest, self.cut[piece].content)
-            else:
-                digest.update(piece.encode())
+        for piece in self._whole(text.encode()):
+            digest.update(piece)
         return digest.hexdigest()
 
+    def size(self) -> int:
+        """Bytes, about, of what is kept of it."""
+        return len(self.raw) + sum(len(one.content) for one in self.cut.values())
+
     def packed(self) -> bytes:
-        """For the journal: a head, the body, then what was cut out of it."""
-        head = {"v": 1, "values": dict(self.values), "query": self.query, "type": self.content_type}
-        if self.cut:
-            head["cut"] = {name: len(one.content) for name, one in self.cut.items()}
-        contents = (one.content for one in self.cut.values())
-        return b"".join([json.dumps(head).encode(), b"\n", self.raw, *contents])
+        """For the journal, in one: a head, and the body as it came."""
+        return b"".join([self._head(), *self._whole(self.raw)])
+
+    def in_pieces(self) -> Iterator[bytes]:
+        """For the journal, when it has long contents: head and body without them, then each, piece by piece."""
+        yield APART + self._head(cut={name: len(one.content) for name, one in self.cut.items()}) + self.raw
+        for one in self.cut.values():
+            for at in range(0, len(one.content), PIECE):
+                yield one.content[at : at + PIECE]
 
     @classmethod
-    def unpacked(cls, kept: bytes) -> Sent:
-        head, _, raw = kept.partition(b"\n")
-        said = json.loads(head)
-        end = len(raw) - sum(said.get("cut", {}).values())
-        cut, start = {}, end
-        for name, size in said.get("cut", {}).items():
-            cut[name] = Decoded(raw[start : start + size])
-            start += size
+    def unpacked(cls, kept: bytes, pieces: Iterable[bytes] = ()) -> Sent:
+        """As it was, from what `packed` or `in_pieces` gave. Raises `ValueError` when a piece is missing."""
+        said, raw = _parted(kept)
+        rest = iter(pieces)
+        cut = {name: Decoded(_joined(rest, size)) for name, size in said.get("cut", {}).items()}
         query = tuple((name, value) for name, value in said["query"])
-        return cls(said["values"], query, said["type"], raw[:end] if cut else raw, cut)
+        return cls(said["values"], query, said["type"], raw, cut)
 
-    def shown(self) -> str:
-        """The body for an operator: of a long content, only its size."""
-        text = self.raw.decode("utf-8", "replace")
-        for name, one in self.cut.items():
-            text = text.replace(name, f"({len(one.content)} bytes)")
-        return text
+    def _head(self, **more: Any) -> bytes:
+        said = {"v": 1, "values": dict(self.values), "query": self.query, "type": self.content_type, **more}
+        return json.dumps(said).encode() + b"\n"
+
+    def _whole(self, document: bytes) -> Iterator[bytes]:
+        """`document`, piece by piece, with the base64 in the place of each name that stands for it."""
+        if not self.cut:
+            yield document
+            return
+        named = {name.encode(): one for name, one in self.cut.items()}
+        for part in re.split(b"(" + b"|".join(named) + b")", document):
+            if part in named:
+                yield from _base64(named[part].content)
+            else:
+                yield part
+
+
+def shown(kept: bytes) -> dict[str, Any]:
+    """A request for an operator, from what is in its row: of a long content that is kept apart, only its size."""
+    said, raw = _parted(kept)
+    text = raw.decode("utf-8", "replace")
+    for name, size in said.get("cut", {}).items():
+        text = text.replace(name, f"({size} bytes)")
+    return {"query": said["query"], "body": text}
+
+
+def _parted(kept: bytes) -> tuple[dict[str, Any], bytes]:
+    """The head, and the body or what is left of it."""
+    head, _, raw = kept.removeprefix(APART).partition(b"\n")
+    return json.loads(head), raw
+
+
+def _joined(pieces: Iterator[bytes], size: int) -> bytes:
+    out = io.BytesIO()  # what it holds is given without a copy
+    while out.tell() < size:
+        piece = next(pieces, b"")
+        if not piece:
+            raise ValueError("a piece is missing")
+        out.write(piece)
+    return out.getvalue()
 
 
 def _restored(body: Any) -> Any:
@@ -119,11 +153,11 @@ def _restored(body: Any) -> Any:
     return [_restored(value) for value in body] if isinstance(body, list) else body
 
 
-def _add_base64(digest: Any, content: bytes) -> None:
-    """What hashing the text would do, without the text."""
+def _base64(content: bytes) -> Iterator[bytes]:
+    """Its text, piece by piece."""
     step = 3 * 128 * 1024
     for at in range(0, len(content), step):
-        digest.update(binascii.b2a_base64(content[at : at + step], newline=False))
+        yield binascii.b2a_base64(content[at : at + step], newline=False)
 
 
 def delivery_key(headers: Mapping[str, str], endpoint: Endpoint, body: Any, fingerprint: str) -> str | None:

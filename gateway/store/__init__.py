@@ -33,13 +33,15 @@ __all__ = ["REVISION", "Store", "StoreUnavailable", "audit", "deliveries", "node
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
-REVISION = "0003"
+REVISION = "0004"
 """The schema this version is written for: the last file of `migrations/versions`."""
 MOST_IN_A_GROUP = 100
 PATIENCE = 5.0
 """Seconds waited for another process that writes to the same rows (PostgreSQL) or file (SQLite)."""
 WRITERS = 2
 """Threads that write to PostgreSQL: while one waits for a row held elsewhere, the other goes on. SQLite has one."""
+SLOWEST = 5_000_000
+"""Bytes a second at which a long content is written to PostgreSQL at the slowest."""
 
 
 class StoreUnavailable(RelaisError):
@@ -93,9 +95,10 @@ class Store:
                 )
             return cls(url)
 
-    async def run(self, work: Work[T]) -> T:
-        """What `work` returns, once its transaction is durable. Raises `StoreUnavailable`: nothing was kept, except
-        where the connection broke during the commit or was not heard of in time (PostgreSQL), when it may have been.
+    async def run(self, work: Work[T], size: int = 0) -> T:
+        """What `work` returns, once its transaction is durable; it writes or reads `size` bytes where these are many.
+        Raises `StoreUnavailable`: nothing was kept, except where the connection broke during the commit or was not
+        heard of in time (PostgreSQL), when it may have been.
         """
         if self.closed:
             raise StoreUnavailable(detail="closed")
@@ -104,7 +107,7 @@ class Store:
         if self.sqlite:
             return await future
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE + size / SLOWEST):
                 return await future
         except TimeoutError as error:
             raise StoreUnavailable(detail="no answer in time") from error

@@ -8,11 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Table, func, or_, select, update
 
+from . import contents as content_rows
 from . import followed as followed_rows
 from . import outbox, records
 from .outbox import Told
 from .records import PARKED, write_audit
-from .tables import DEAD, OPEN, callbacks, deliveries, followed, nodes
+from .tables import DEAD, OPEN, callbacks, contents, deliveries, followed, nodes
 
 __all__ = [
     "SEALED",
@@ -34,14 +35,16 @@ table = deliveries.c
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """The sealed columns of a table: column → the name it is sealed for."""
+    """The sealed columns of a table: column → the name it is sealed for; `page`: rows sealed again in one work."""
 
     table: Table
     fields: Mapping[str, str]
+    page: int = 200
 
 
 SEALED = (
     Sealed(deliveries, {name: name for name in ("request", "answer", "caller", "expected")}),
+    Sealed(contents, {"piece": "content"}, page=8),
     Sealed(followed, {name: name for name in ("progress", "expected")}),
     Sealed(callbacks, {"body": "callback"}),
 )
@@ -178,6 +181,7 @@ def erase(connection: Connection, reference: str, now: float, actor: str, why: s
     for one in ids:
         mine = update(deliveries).where(table.id == one)
         connection.execute(mine.values(request=None, answer=None))
+        content_rows.erase(connection, one)
         connection.execute(mine.where(table.id.not_in(going_on)).values(caller=None, expected=None))
         connection.execute(update(followed).where(followed.c.delivery == one).values(progress=None))
         told = update(callbacks).where(callbacks.c.delivery == one)
@@ -250,7 +254,6 @@ def reseal(
     connection: Connection,
     kept: Sealed,
     after: str,
-    most: int,
     newest: bytes,
     again: Callable[[bytes, str, str, str], bytes],
 ) -> tuple[str, int]:
@@ -261,7 +264,7 @@ def reseal(
     columns = kept.table.c
     name = kept.table.primary_key.columns[0]
     page = select(name.label("id"), columns.instance, *(columns[field] for field in kept.fields)).where(name > after)
-    rows = connection.execute(page.order_by(name).limit(most).with_for_update()).mappings().all()
+    rows = connection.execute(page.order_by(name).limit(kept.page).with_for_update()).mappings().all()
     changed = 0
     for row in rows:
         values = {
@@ -272,4 +275,4 @@ def reseal(
         if values:
             connection.execute(update(kept.table).where(name == row["id"]).values(**values))
             changed += 1
-    return (rows[-1]["id"] if len(rows) == most else ""), changed
+    return (rows[-1]["id"] if len(rows) == kept.page else ""), changed

@@ -18,7 +18,7 @@ import base64
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, false, f
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from . import followed, statements
+from . import contents, followed, statements
 from .outbox import Told, tell
 from .statements import insert
 from .tables import audit, deliveries, nodes
@@ -44,6 +44,8 @@ PARKED: tuple[State, ...] = ("PARKED", "DUPLICATED")
 """The states that wait for a person."""
 AGAIN_AT_ONCE = ("idempotent", "at-least-once")
 """The classes whose unknown outcome may be driven again without waiting."""
+READS = 2
+"""The forms in which this version reads a request: 1 whole in its row, 2 its long contents in rows of their own."""
 
 table = deliveries.c
 
@@ -56,6 +58,7 @@ _MADE = {
 _OF_ID = select(deliveries).where(table.id == bindparam("of_id"))
 _OF_SCOPE = select(deliveries).where(table.scope == bindparam("of_scope")).with_for_update()
 _ALIVE = select(nodes.c.id).where(nodes.c.id == bindparam("of_node"), nodes.c.seen >= bindparam("since"))
+_BEHIND = select(nodes.c.id).where(nodes.c.reads < READS, nodes.c.seen >= bindparam("since")).limit(1)
 _STEP = update(deliveries).where(
     table.id == bindparam("of_id"), table.state == bindparam("of_state"), table.attempt == bindparam("of_attempt")
 )
@@ -72,7 +75,7 @@ def new_id() -> str:
 
 def beat(connection: Connection, node: str, now: float) -> None:
     """This process is alive."""
-    row = insert(connection, nodes).values(id=node, seen=now)
+    row = insert(connection, nodes).values(id=node, seen=now, reads=READS)
     connection.execute(row.on_conflict_do_update(index_elements=["id"], set_={"seen": now}))
 
 
@@ -121,6 +124,8 @@ def _unknown(now: float, patience: Any) -> dict[str, Any]:
 class New:
     """A delivery that may be new. `seal` seals the request for the row of that id; `caller` seals whom to tell later.
 
+    `pieces`, where the request has long contents, seals it for the rows of that id: what stands in the delivery's, then
+    one piece after the other.
     `subject` is the digest of what the effect is about; what it creates is followed from `follow_after` seconds on,
     with the query that `expected` seals.
     """
@@ -140,6 +145,7 @@ class New:
     follow_after: float | None = None
     expected: Callable[[str], bytes] | None = None
     caller: Callable[[str], bytes] | None = None
+    pieces: Callable[[str], Iterator[bytes]] | None = None
 
     @property
     def scope(self) -> str:
@@ -174,6 +180,7 @@ class Begun:
 def begin(connection: Connection, new: New, node: str, now: float, lease: float, *, defer: bool = False) -> Begun:
     """The row of this key, made or found; in state `SENDING` and owned by `node` when the verdict is `go`."""
     held = _held(connection, new) if new.subject else None
+    request, pieces = _sealed(connection, new, new.id, now - lease)
     row = {
         "id": new.id,
         "scope": new.scope,
@@ -194,7 +201,7 @@ def begin(connection: Connection, new: New, node: str, now: float, lease: float,
         "next_at": now if defer else None,
         "created": now,
         "updated": now,
-        "request": new.seal(new.id),
+        "request": request,
         "request_id": new.request_id,
         "subject": new.subject,
         "follow_after": new.follow_after,
@@ -202,6 +209,7 @@ def begin(connection: Connection, new: New, node: str, now: float, lease: float,
         "caller": new.caller and new.caller(new.id),
     }
     if held is None and connection.execute(_MADE[connection.dialect.name], row).rowcount == 1:
+        contents.write(connection, new.id, new.instance, pieces)
         return _going(connection, row)
     row_found = connection.execute(_OF_SCOPE, {"of_scope": row["scope"]}).mappings().first()
     if row_found is None:
@@ -237,9 +245,21 @@ def begin(connection: Connection, new: New, node: str, now: float, lease: float,
     again["tries"] = 0
     again["caller"] = new.caller and new.caller(found["id"])
     if found["request"] is None:
-        again["request"] = new.seal(found["id"])
+        again["request"], pieces = _sealed(connection, new, found["id"], now - lease)
+        contents.erase(connection, found["id"])
+        contents.write(connection, found["id"], new.instance, pieces)
     _step(connection, {**found, "state": state}, again)
     return _going(connection, {**found, **again})
+
+
+def _sealed(connection: Connection, new: New, delivery: str, since: float) -> tuple[bytes, Iterable[bytes]]:
+    """What the row of a delivery holds of its request, and the pieces to write beside it; everything in the row while a
+    process is alive that could not read them.
+    """
+    if new.pieces is None or connection.execute(_BEHIND, {"since": since}).first():
+        return new.seal(delivery), ()
+    pieces = new.pieces(delivery)
+    return next(pieces), pieces
 
 
 def is_under_way(row: Mapping[str, Any]) -> bool:
@@ -331,7 +351,11 @@ def follows(
     now: float,
     follow: bool = True,
 ) -> None:
-    """What belongs to the same transaction as an end: what was created is followed, its caller is told."""
+    """What belongs to the same transaction as an end: what was created is followed, its caller is told, nothing is left
+    of a request that is erased.
+    """
+    if "request" in values and values["request"] is None:
+        contents.erase(connection, delivery)
     if follow and values.get("state") == "DONE":
         followed.follow(connection, now, delivery)
     if told is not None:
@@ -427,6 +451,7 @@ def purge(connection: Connection, now: float, keep: Retention) -> tuple[int, int
     void = select(objects.c.delivery).where(objects.c.final, objects.c.void)
     past = and_(ended, table.updated < now - keep.kept, table.id.not_in(open_), table.id.not_in(untold))
     gone = connection.execute(delete(deliveries).where(past, or_(not_(counts), table.id.in_(void)))).rowcount
+    contents.sweep(connection)
     known = select(table.id)
     connection.execute(delete(objects).where(objects.c.delivery.not_in(known)))
     told_long_ago = and_(outbox.c.state != "PENDING", outbox.c.updated < now - keep.kept)

@@ -19,7 +19,19 @@ from sqlalchemy import (
     text,
 )
 
-__all__ = ["DEAD", "OPEN", "audit", "callbacks", "deliveries", "followed", "metadata", "nodes", "nonces", "schedules"]
+__all__ = [
+    "DEAD",
+    "OPEN",
+    "audit",
+    "callbacks",
+    "contents",
+    "deliveries",
+    "followed",
+    "metadata",
+    "nodes",
+    "nonces",
+    "schedules",
+]
 
 OPEN = text("state IN ('RECEIVED', 'SENDING', 'UNKNOWN', 'PARKED', 'DUPLICATED')")
 """Deliveries without an end, as the index that counts them is declared."""
@@ -33,6 +45,7 @@ nodes = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("seen", Double, nullable=False),
+    Column("reads", Integer, nullable=False, server_default="1"),  # the forms of a request, see `records.READS`
 )
 """One row per living process: one not seen for a lease is dead, and what it was sending has an unknown outcome."""
 
@@ -87,6 +100,17 @@ deliveries = Table(
     Index("deliveries_updated", "updated"),
     Index("deliveries_subject", "subject", sqlite_where=text("subject <> ''"), postgresql_where=text("subject <> ''")),
 )
+
+contents = Table(
+    "contents",
+    metadata,
+    Column("id", Text, primary_key=True),  # delivery/number
+    Column("delivery", Text, nullable=False),
+    Column("instance", Text, nullable=False),
+    Column("piece", LargeBinary, nullable=False),  # sealed
+    Index("contents_delivery", "delivery"),
+)
+"""The long contents of requests, in pieces; they live as long as `deliveries.request`."""
 
 followed = Table(
     "followed",

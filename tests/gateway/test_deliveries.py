@@ -524,11 +524,11 @@ async def test_an_outcome_is_kept_until_it_can_be_written(
     journal = gateway.server.deliveries
     real, refused = journal.store.run, []
 
-    async def failing(work: Any) -> Any:
+    async def failing(work: Any, size: int = 0) -> Any:
         if getattr(work, "func", None) is records.finish and len(refused) < 2:
             refused.append(work)
             raise StoreUnavailable(detail="full")
-        return await real(work)
+        return await real(work, size)
 
     monkeypatch.setattr(journal.store, "run", failing)
     assert (await send(gateway))[2] == {"err": 0, "data": {"id": "S0"}}

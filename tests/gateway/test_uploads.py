@@ -10,9 +10,11 @@ import os
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gateway import inbound
-from gateway.bodies import LONG, cut_out, decode_body
+from gateway import bodies, inbound
+from gateway.bodies import LONG, Incoming, decode_body
 from gateway.sent import Sent
 from sdk import MEGABYTE, Connector, File, InvalidInput, Model, Overloaded, Receipt, Received, callback, create
 from sdk.files import Decoded
@@ -62,6 +64,14 @@ def plain(value: Any) -> Any:
     return [plain(each) for each in value] if isinstance(value, list) else value
 
 
+def received(raw: bytes, step: int) -> tuple[bytes, dict[str, Decoded]]:
+    """The body as it is once it has arrived, `step` bytes at a time."""
+    incoming = Incoming()
+    for at in range(0, len(raw), step):
+        incoming.extend(raw[at : at + step])
+    return incoming.ended()
+
+
 @pytest.mark.parametrize(
     ("document", "cut"),
     [
@@ -73,6 +83,10 @@ def plain(value: Any) -> Any:
         (json.dumps({"content": TEXT[:-1]}), 0),
         (json.dumps({"content": TEXT[:-4] + "AB=="}), 0),  # B holds bits that no byte has: not what encoding would give
         (json.dumps({"content": TEXT + "AA=="}), 0),
+        (json.dumps({"content": TEXT + "A"}), 0),
+        (json.dumps({"content": base64.b64encode(bytes(LONG + 1)).decode() + "A" * 4}), 0),
+        ('{"content"' + " " * 64 + ":" + "\n" * 64 + '"' + TEXT + '"}', 1),
+        ('{"content"' + " " * 65 + ': "' + TEXT + '"}', 0),
         (json.dumps({"content": "AA==" * LONG}), 0),
         (json.dumps({"content": "AAAA" * LONG}), 1),
         (json.dumps({"content": TEXT[:80] + "\n" + TEXT[80:]}), 0),
@@ -85,21 +99,41 @@ def plain(value: Any) -> Any:
     ],
 )
 def test_what_is_cut_out_and_put_back_is_the_body(document: str, cut: int) -> None:
-    raw = bytearray(document.encode())
-    rest, found = cut_out(raw)
-    assert len(found) == cut
-    assert plain(decode_body("application/json", rest, found)) == json.loads(document)
-    sent = Sent.large({}, (), "application/json", raw)
-    assert plain(Sent.unpacked(sent.packed()).body(DEPOSIT)) == json.loads(document)
-    whole = Sent({}, (), "application/json", bytes(raw))
+    raw = document.encode()
+    whole = Sent({}, (), "application/json", raw)
+    for step in (len(raw), 65_536, 9_001, 7):
+        rest, found = received(raw, step)
+        assert len(found) == cut
+        assert plain(decode_body("application/json", rest, found)) == json.loads(document)
+    sent = Sent({}, (), "application/json", rest, found)
+    assert sent.packed() == whole.packed()
+    first, *pieces = sent.in_pieces()
+    assert plain(Sent.unpacked(first, pieces).body(DEPOSIT)) == json.loads(document)
     assert sent.fingerprint(DEPOSIT, sent.body(DEPOSIT)) == whole.fingerprint(DEPOSIT, whole.body(DEPOSIT))
+
+
+FRAGMENTS = [b'"content"', b'"', b":", b" ", b"\\", b"=", b"-", b"{", b"A", b"AAAA", b"AAAAAAAA", b"QUI=", b"QQ=="]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=30), st.integers(1, 9))
+def test_whatever_the_bytes_and_however_they_arrive_nothing_of_them_is_changed(parts: list[bytes], step: int) -> None:
+    raw = b"".join(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bodies, "LONG", 8)
+        found = received(raw, step)
+    document, cut = found
+    for name, one in cut.items():
+        document = document.replace(name.encode(), one.text().encode())
+    assert document == raw
+    assert all(len(one.content) >= 4 for one in cut.values())
 
 
 @pytest.mark.parametrize(
     "document", ['{"content": "' + TEXT, '{"content": "' + TEXT + '"', '"content": "' + TEXT + '"']
 )
 def test_a_truncated_large_body_is_refused_as_json(document: str) -> None:
-    rest, found = cut_out(bytearray(document.encode()))
+    rest, found = received(document.encode(), 65_536)
     with pytest.raises(InvalidInput, match="JSON"):
         decode_body("application/json", rest, found)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import base64
+import hashlib
+import itertools
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,6 +24,7 @@ from tests.torture.processes import KEY, PATH, configure, killed, publisher, sai
 
 BEFORE = "0001"
 """The schema of the version before."""
+FILE = bytes(range(251)) * 1000
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -58,19 +62,28 @@ class Town:
         return f"http://127.0.0.1:{held.getsockname()[1]}", process
 
     async def create(self, url: str, key: str) -> Any:
+        """A record with a file that is long enough to be kept apart."""
         headers = {"X-API-Key": KEY, "Idempotency-Key": key}
-        async with self._session.post(url + PATH, json={"text": key}, headers=headers) as answer:
+        sent = {"text": key, "file": {"filename": "plan.bin", "content": base64.b64encode(FILE).decode()}}
+        async with self._session.post(url + PATH, json=sent, headers=headers) as answer:
             return await answer.json()
 
-    async def executed(self) -> dict[str, list[str]]:
-        """What the publisher executed, by reference."""
+    async def ledger(self) -> Any:
+        """What the publisher executed, by reference, and the digests of the files it was sent."""
         async with self._session.get(f"{self._upstream}/ledger") as answer:
-            return dict((await answer.json())["executed"])
+            return await answer.json()
+
+    def apart(self) -> set[str]:
+        """The deliveries whose files are kept apart."""
+        return set(self.column("SELECT delivery FROM contents"))
 
     def states(self) -> list[str]:
+        return self.column("SELECT state FROM deliveries")
+
+    def column(self, query: str) -> list[str]:
         engine = sync_engine(self.url)
         with engine.connect() as connection:
-            found = list(connection.execute(sqlalchemy.text("SELECT state FROM deliveries")).scalars())
+            found = list(connection.execute(sqlalchemy.text(query)).scalars())
         engine.dispose()
         return found
 
@@ -126,12 +139,23 @@ async def test_the_version_before_and_this_one_serve_together(tmp_path: Path, st
 
         # Either ends what the other was at when it died.
         await town.killed_while_sending(old, old_process, "dying")
+        assert town.apart() == set()  # the version before could not have read them
+
+        # Once only this version lives, and until the version before is back.
+        async with asyncio.timeout(20):
+            for number in itertools.count():
+                await town.create(new, f"alone-{number}")
+                if town.apart():
+                    break
         await town.serve(before=True)
         await town.killed_while_sending(new, new_process, "again")
         assert (await town.relais("db", "check"))[0] == 0
-        executed = await town.executed()
+        ledger = await town.ledger()
+        assert len(town.apart()) == 1
+    executed = ledger["executed"]
     assert [reference for reference, numbers in executed.items() if len(numbers) > 1] == []
     assert len(executed) > 30
+    assert ledger["files"] == [hashlib.sha256(FILE).hexdigest()]
 
 
 ADDS = ("create_table", "create_index", "add_column")

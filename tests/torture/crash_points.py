@@ -9,6 +9,7 @@ Played in this process: the death of a gateway is a `Server` whose tasks are dro
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import os
@@ -32,6 +33,7 @@ from gateway.settings import DeliveryOptions
 from gateway.store import Store, records, upgrade
 from sdk.call import current_call, new_call
 from sdk.errors import Rejected, RelaisError, UpstreamInvalid, UpstreamUnavailable
+from sdk.files import Decoded
 from sdk.http import Http
 
 from .records import Records
@@ -59,6 +61,8 @@ OUTCOMES: dict[str, tuple[bool, Callable[[], Exception | None]]] = {
     "bug, executed": (True, lambda: ZeroDivisionError()),
 }
 CLASSES = ("reconcilable", "at-most-once")
+CONTENT = b"what is kept apart"
+"""The request has a long content, in a row of its own."""
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
@@ -75,6 +79,7 @@ class World:
     now: float = 1000.0
     executed: list[str] = field(default_factory=list)
     sends: int = 0
+    spoilt: int = 0
     dead: bool = False
     died_at: list[str] = field(default_factory=list)
 
@@ -93,6 +98,7 @@ class World:
         if call.guard:
             call.guard()
         self.sends += 1
+        self.spoilt += base64.b64decode(record.text) != CONTENT
         executed, seen = OUTCOMES[self.outcome] if self.sends == 1 else OUTCOMES["done"]
         error = seen()
         if self.outcome != "not sent" or self.sends > 1:
@@ -113,14 +119,14 @@ class Doomed(Store):
 
     world: World
 
-    async def run(self, work: Any) -> Any:
+    async def run(self, work: Any, size: int = 0) -> Any:
         name = getattr(getattr(work, "func", work), "__name__", "")
         which = {"begin": "first", "<lambda>": "first", "finish": "last"}.get(name, "")
         if which:
             self.world.here(f"before the {which} commit")
         elif self.world.dead:
             raise Died
-        found = await super().run(work)
+        found = await super().run(work, size)
         if which:
             self.world.here(f"after the {which} commit")
         return found
@@ -151,7 +157,7 @@ async def case(folder: Path, point: str, outcome: str, delivery: str) -> str:
         journal = Deliveries(store, seal, options, clock=lambda: world.now, monotonic=lambda: 0.0)
         await Store.run(store, partial(records.beat, node=journal.node, now=world.now))
         journal._seen = 0.0
-        sent = Sent({}, (), "application/json", b'{"text":"x"}')
+        sent = Sent({}, (), "application/json", b'{"text":"apart"}', {"apart": Decoded(CONTENT)})
         body = sent.body(endpoint)
         call = new_call(5.0, repeatable=False)
         try:
@@ -181,6 +187,8 @@ async def case(folder: Path, point: str, outcome: str, delivery: str) -> str:
         await store.close()
         if told.startswith("done") or (told == "refused" and life):
             break
+    if world.spoilt:
+        return "sent other than it came"
     if len(world.executed) > 1:
         return f"executed {len(world.executed)} times"
     if told.startswith("done") and not world.executed:

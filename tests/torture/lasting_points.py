@@ -9,6 +9,7 @@ The ledgers are those of both sides: what the publisher executed, what the workf
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import shutil
@@ -35,9 +36,10 @@ from gateway.store import Store, records, upgrade
 from gateway.store.tables import callbacks, deliveries, followed
 from sdk import Connector, HttpUrl, Model, Progress, Receipt, create, get
 from sdk.call import current_call, new_call
+from sdk.files import Decoded
 from sdk.http import Http, Request, Response
 
-from .crash_points import MEMORY, OUTCOMES, Died
+from .crash_points import CONTENT, MEMORY, OUTCOMES, Died
 
 COMMITS = {
     "Deliveries.submit.<locals>.<lambda>": "ticket",
@@ -74,6 +76,7 @@ class World:
     now: float = 1000.0
     executed: list[str] = field(default_factory=list)
     sends: int = 0
+    spoilt: int = 0
     looks: int = 0
     received: list[dict[str, Any]] = field(default_factory=list)
     called: int = 0
@@ -89,9 +92,10 @@ class World:
                 self.dead = True
                 raise Died
 
-    async def make(self) -> Receipt:
+    async def make(self, text: str) -> Receipt:
         call = current_call()
         self.here("before the send")
+        self.spoilt += base64.b64decode(text) != CONTENT
         if call.guard:
             call.guard()
         self.sends += 1
@@ -140,7 +144,7 @@ class Lasting(Connector[Settings]):
     )
     async def make(self, thing: Thing) -> Receipt:
         """Faire."""
-        return await self.world.make()
+        return await self.world.make(thing.text)
 
     async def find_thing(self, reference: str) -> list[Receipt]:
         """Those of this reference."""
@@ -157,10 +161,10 @@ class Doomed(Store):
 
     world: World
 
-    async def run(self, work: Any) -> Any:
+    async def run(self, work: Any, size: int = 0) -> Any:
         which = COMMITS.get(getattr(work, "func", work).__qualname__, "")
         self.world.here(f"before the {which}")
-        found = await super().run(work)
+        found = await super().run(work, size)
         self.world.here(f"after the {which}")
         return found
 
@@ -201,7 +205,7 @@ class Life:
     async def call(self) -> str:
         """The caller's request, with its one key; the id of the ticket."""
         endpoint = self.instance.endpoints[0]
-        sent = Sent({}, (), "application/json", b'{"text":"x"}')
+        sent = Sent({}, (), "application/json", b'{"text":"apart"}', {"apart": Decoded(CONTENT)})
         body = sent.body(endpoint)
         arguments = sent.arguments(endpoint, body)
         call = new_call(5.0, repeatable=False)
@@ -253,6 +257,8 @@ async def case(folder: Path, world: World) -> str:
     delivery, thing, messages = await life.left()
     await life.store.close()
     told = list({message["id"]: (message["state"], message["status"]) for message in world.received}.values())
+    if world.spoilt:
+        return "sent other than it came"
     if len(world.executed) > 1:
         return f"executed {len(world.executed)} times"
     if delivery["id"] != ticket:

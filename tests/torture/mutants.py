@@ -30,15 +30,23 @@ AFTERWARDS = (
 """For what goes on after the answer."""
 RECORDS, DELIVERIES = "gateway/store/records.py", "gateway/deliveries.py"
 FOLLOW, STORE = "gateway/follow_up.py", "gateway/store/__init__.py"
+CONTENTS, SENT = "gateway/store/contents.py", "gateway/sent.py"
 STANDING, CALLBACKS = "gateway/standing.py", "gateway/callbacks.py"
 FOLLOWED, OUTBOX = "gateway/store/followed.py", "gateway/store/outbox.py"
 THROUGH_THE_DOOR = ("tests/gateway/test_deliveries.py", "tests/torture/test_crash_points.py")
 TESTS = {
-    RECORDS: ("tests/gateway/test_records.py", "tests/gateway/test_delivery_model.py", *THROUGH_THE_DOOR),
+    RECORDS: (
+        "tests/gateway/test_records.py",
+        "tests/gateway/test_contents.py",
+        "tests/gateway/test_delivery_model.py",
+        *THROUGH_THE_DOOR,
+    ),
     DELIVERIES: ("tests/gateway/test_outcomes.py", *THROUGH_THE_DOOR, "tests/gateway/test_drain.py"),
     FOLLOW: THROUGH_THE_DOOR,
     STANDING: ("tests/gateway/test_deliveries.py",),
     STORE: ("tests/gateway/test_store.py", "tests/torture/test_sync_order.py"),
+    CONTENTS: ("tests/gateway/test_contents.py",),
+    SENT: ("tests/gateway/test_uploads.py", "tests/gateway/test_contents.py"),
 }
 """The tests that look at each file, the nearest first."""
 
@@ -139,6 +147,41 @@ MUTANTS = (
         'if state in ("SENDING", "RECEIVED") and found["id"] == new.id:',
         "if False:",
     ),
+    Mutant(
+        "contents: none is kept",
+        RECORDS,
+        "        contents.write(connection, new.id, new.instance, pieces)\n        return _going",
+        "        return _going",
+    ),
+    Mutant(
+        "contents: kept apart where a living process cannot read them",
+        RECORDS,
+        'if new.pieces is None or connection.execute(_BEHIND, {"since": since}).first():',
+        "if new.pieces is None:",
+    ),
+    Mutant(
+        "contents: a dead process of the version before keeps them whole for ever",
+        RECORDS,
+        'nodes.c.reads < READS, nodes.c.seen >= bindparam("since"))',
+        'nodes.c.reads < READS, nodes.c.seen + bindparam("since") > 0)',
+    ),
+    Mutant(
+        "contents: left when their request is erased at its end",
+        RECORDS,
+        'if "request" in values and values["request"] is None:',
+        "if False:",
+    ),
+    Mutant("contents: left by the purge", RECORDS, "    contents.sweep(connection)\n", ""),
+    Mutant(
+        "contents: those of requests that are there are swept up",
+        CONTENTS,
+        "table.delivery.not_in(kept)",
+        "table.delivery.in_(kept)",
+    ),
+    Mutant(
+        "contents: the last piece is not read", CONTENTS, "        number += 1", "        number += 1 + (number > 0)"
+    ),
+    Mutant("contents: a missing piece is not missed", SENT, 'raise ValueError("a piece is missing")', "break"),
     Mutant("no quarantine", RECORDS, '"quarantine": patience + now,', '"quarantine": now,'),
     Mutant(
         "an unknown outcome counts as resolved",

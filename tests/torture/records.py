@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
-from sdk import Connector, Http, HttpUrl, Model, Receipt, Rest, create, current_call
+from sdk import MEGABYTE, Connector, File, Http, HttpUrl, Model, Receipt, Rest, create, current_call
 
 LONGEST = 1.0
 
@@ -15,6 +16,7 @@ class Settings(Model):
 
 class Record(Model):
     text: str
+    file: File | None = None
 
 
 class Records(Connector[Settings]):
@@ -26,10 +28,12 @@ class Records(Connector[Settings]):
         super().__init__(settings, http)
         self.rest = Rest(http, settings.url, refusals=(422,), unprocessed=(503,))
 
-    @create("records", delivery="reconcilable", find="find_record", longest=LONGEST)
+    @create("records", delivery="reconcilable", find="find_record", longest=LONGEST, max_body=10 * MEGABYTE)
     async def create_record(self, record: Record) -> Receipt:
         """Créer une fiche."""
         sent = {"reference": current_call().reference, "text": record.text}
+        if record.file is not None:
+            sent["file"] = hashlib.sha256(record.file.content).hexdigest()
         return Receipt(id=str((await self.rest.post("records", json=sent))["id"]))
 
     @create("slips", delivery="at-most-once")

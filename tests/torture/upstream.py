@@ -1,6 +1,6 @@
 """A hostile publisher with a ledger: a share of its requests fails, in ten ways, and some of those execute anyway.
 
-    POST /records     {"reference": …, "text": …} → {"id": …}
+    POST /records     {"reference": …, "text": …, "file": its digest} → {"id": …}
     GET  /records?reference=…                     → [{"id": …}, …]
     GET  /ledger                                  → {reference: [id, …]}, {fault: times}
 
@@ -43,6 +43,7 @@ class Ledger:
         self.executed: defaultdict[str, list[str]] = defaultdict(list)
         self.met: Counter[str] = Counter()
         self.history: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
+        self.files: set[str] = set()
         self.lag = 0.0
         self.ticks = 0
         self._share = share
@@ -64,7 +65,9 @@ class Ledger:
             found = self.executed.get(reference, [])
             self.history[reference].append((time.time(), f"searched: {len(found)}"))
             return web.json_response([{"id": number} for number in found])
-        reference = (await request.json())["reference"]
+        said = await request.json()
+        reference = said["reference"]
+        self.files.add(said.get("file", ""))
         self.history[reference].append((time.time(), "received"))
         await asyncio.sleep(self._random.uniform(0, 0.05))
         fault = self._random.choice(FAULTS) if self._random.random() < self._share else ""
@@ -108,7 +111,14 @@ class Ledger:
     async def ledger(self, request: web.Request) -> web.StreamResponse:
         twice = {name: self.history[name] for name, numbers in self.executed.items() if len(numbers) > 1}
         return web.json_response(
-            {"executed": self.executed, "met": self.met, "twice": twice, "lag": self.lag, "ticks": self.ticks}
+            {
+                "executed": self.executed,
+                "files": sorted(self.files),
+                "met": self.met,
+                "twice": twice,
+                "lag": self.lag,
+                "ticks": self.ticks,
+            }
         )
 
     async def tick(self, request: web.Request) -> web.StreamResponse:

@@ -21,6 +21,7 @@ from .matching import fold
 from .messages import Received
 from .model import (
     Choice,
+    Choices,
     Feature,
     FeatureCollection,
     Field,
@@ -59,6 +60,7 @@ __all__ = [
     "MINUTE",
     "NIL",
     "Choice",
+    "Choices",
     "Connector",
     "DeclarationError",
     "ErrorCode",

@@ -14,7 +14,7 @@ import pydantic
 from . import matching
 from .errors import InvalidInput, Text, UpstreamInvalid, english
 from .messages import Received
-from .model import Progress, faults, invalid_input
+from .model import Choices, Progress, faults, invalid_input
 from .pace import Pace
 from .spec import Connector, Endpoint, Result
 
@@ -150,6 +150,8 @@ SLICE = 10  # a rich model takes a twentieth of a millisecond
 
 async def held(result: Result, value: Any) -> Any:
     """The value held to its declared type. Raises `pydantic.ValidationError`."""
+    if isinstance(value, Choices) and result.contract == "choices":
+        return value
     if not _is_long(result, value):
         return result.adapter.validate_python(value)
     items = list(value)  # ours: emptied as it is read, since freeing a long list at once is a long step too
@@ -169,6 +171,8 @@ async def held(result: Result, value: Any) -> Any:
 
 async def to_json(result: Result, value: Any) -> bytes:
     """A held value as JSON."""
+    if isinstance(value, Choices):
+        return value.json
     if not _is_long(result, value):
         return result.adapter.dump_json(value)
     items = list(value)
@@ -193,7 +197,7 @@ def _is_long(result: Result, value: Any) -> bool:
 
 def narrowed(endpoint: Endpoint, value: Any, arguments: Arguments) -> tuple[Any, int]:
     """A list of choices with `q` and `id` applied, each id once; and how many repeated ids were left out."""
-    if not endpoint.searchable:
+    if not endpoint.searchable or (isinstance(value, Choices) and arguments.q is None and arguments.only is None):
         return value, 0
     return matching.unique(matching.narrow(value, q=arguments.q, only=arguments.only))
 

@@ -8,12 +8,12 @@ The result models below name the contract an endpoint honours; their shapes are 
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, overload
 from urllib.parse import urlsplit
 
 import nh3
@@ -25,6 +25,7 @@ from .files import File
 
 __all__ = [
     "Choice",
+    "Choices",
     "Feature",
     "FeatureCollection",
     "Field",
@@ -168,6 +169,35 @@ class Choice(Model):
     if TYPE_CHECKING:
 
         def __init__(self, *, id: str, text: str, **more: Any) -> None: ...
+
+
+class Choices(Sequence[Choice]):
+    """A list of choices that is written already: an endpoint answers it as it is. Read, it is a sequence of `Choice`.
+
+    `written` are JSON objects, each id once; whoever makes them keeps the promise of a `Choice` for each.
+    """
+
+    __slots__ = ("_count", "_read", "json")
+
+    def __init__(self, written: Collection[bytes]) -> None:
+        self.json = b"[" + b",".join(written) + b"]"
+        self._count = len(written)
+        self._read: list[Choice] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, at: int) -> Choice: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Choice]: ...
+    def __getitem__(self, at: int | slice) -> Choice | list[Choice]:
+        if self._read is None:
+            self._read = _CHOICES.validate_json(self.json)
+        return self._read[at]
+
+
+_CHOICES = pydantic.TypeAdapter(list[Choice])
 
 
 class Hit(Model):

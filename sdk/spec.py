@@ -25,7 +25,7 @@ from pydantic import TypeAdapter
 from .cadence import Cadence, ascending
 from .errors import RelaisError
 from .messages import Received
-from .model import Choice, FeatureCollection, File, Geocoded, Hit, Invoice, Model, Progress
+from .model import Choice, Choices, FeatureCollection, File, Geocoded, Hit, Invoice, Model, Progress
 
 if TYPE_CHECKING:
     from .http import Http
@@ -735,6 +735,8 @@ def _result(where: str, kind: Kind, hint: Any) -> Result:
     if hint is inspect.Parameter.empty:
         raise DeclarationError(f"{where} needs a return type: it names the contract the endpoint honours.")
     bare = _bare(hint)
+    if bare is Choices:
+        hint = bare = list[Choice]
     item = get_args(bare)[0] if get_origin(bare) is list else bare
     listed = get_origin(bare) is list
     contract: Contract

@@ -47,6 +47,7 @@ from .invoke import (
     narrowed,
     run,
     subject_values,
+    to_json,
     with_body,
     with_received,
     without_body,
@@ -200,7 +201,7 @@ class Instance(Generic[C]):
         value, _ = narrowed(endpoint, value, arguments)
         if isinstance(value, File):
             return Answer(200, None, value)
-        text = envelope.success(endpoint.result.adapter.dump_json(value), endpoint.result.contract)
+        text = envelope.success(await to_json(endpoint.result, value), endpoint.result.contract)
         return Answer(200, jsonlib.loads(text))
 
     async def _made_for(self, subject: Mapping[str, object]) -> tuple[Made, ...]:

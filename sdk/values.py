@@ -18,7 +18,7 @@ from typing import Any, get_args, get_origin
 from urllib.parse import quote
 
 from .errors import RelaisError, Text, UpstreamInvalid
-from .model import Choice, Model, read
+from .model import Choices, Model, read
 from .rest import Rest
 from .spec import Connector, Delivery, EndpointValue, ErrorCode, create, get
 from .tabular import Table, TableOptions
@@ -70,7 +70,7 @@ class _Csv(EndpointValue):
         connector.file(self.file)
 
     def method(self, attribute: str) -> Callable[..., Awaitable[Any]]:
-        async def call(connector: Connector[Any], q: str | None = None, id: str | None = None) -> list[Choice]:
+        async def call(connector: Connector[Any], q: str | None = None, id: str | None = None) -> Choices:
             tables: dict[str, Table] = connector.__dict__.setdefault("_tables", {})
             table = tables.get(attribute)
             if table is None:
@@ -84,7 +84,7 @@ class _Csv(EndpointValue):
                 )
             return await table.choices(id=self.id, text=self.text, q=q, only=id)
 
-        _present(call, attribute, self.summary, {"q": str | None, "id": str | None}, list[Choice])
+        _present(call, attribute, self.summary, {"q": str | None, "id": str | None}, Choices)
         return get()(call)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from sdk import (
     MINUTE,
-    Choice,
+    Choices,
     Connector,
     Feature,
     FeatureCollection,
@@ -180,7 +180,7 @@ class Tabular(Connector[Settings]):
         id: str | None = None,
         limit: Annotated[int, Field(ge=1)] | None = None,
         **filters: str,
-    ) -> list[Choice]:
+    ) -> Choices:
         """Les lignes comme choix d'une liste.
 
         `q` : chaque mot doit être dans le libellé, sans tenir compte des accents ni de la casse ; au plus
@@ -324,7 +324,9 @@ class Tabular(Connector[Settings]):
         expressions = (*query.columns.values(), *query.distinct, *map(_ascending, query.order))
         await self.table.verify(expressions, tuple(query.filters), setting=f"queries.{name}")
 
-    async def _filters(self, given: Mapping[str, str]) -> dict[str, str]:
+    async def _filters(self, given: Mapping[str, str]) -> Mapping[str, str]:
+        if _NOT_FILTERS.isdisjoint(given):
+            return given
         names = {column.name for column in await self.table.columns()}
         return {key: value for key, value in given.items() if key in names or key not in _NOT_FILTERS}
 

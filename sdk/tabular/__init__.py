@@ -1,7 +1,7 @@
 """Tables (CSV, XLSX, ODS) as sources of lists: `Table` answers from an index that follows its file or address.
 
     table = Table(Path("rues.csv"), folder=http.folder, id="code", text="{type} {nom}")
-    await table.choices(q="ile")                       # list[Choice]: every typed word is in the label
+    await table.choices(q="ile")                       # Choices: every typed word is in the label
     await table.rows(where={"ville": "Rennes", "habitants__gte": 1000}, order=("-habitants",), limit=10)
 
 The index is a file in `folder`, built once for all processes, in a process apart, and mapped by all of them. A file is
@@ -19,8 +19,11 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from math import inf
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -30,10 +33,10 @@ from sdk.call import current_call, new_call, serving
 from sdk.errors import InvalidInput, Misconfigured, RelaisError, Text, UpstreamInvalid, UpstreamUnavailable
 from sdk.matching import fold
 from sdk.messages import Response
-from sdk.model import Choice
+from sdk.model import Choices
 
 from .building import Plan, build
-from .index import OPERATORS, Index, Where, words
+from .index import OPERATORS, Index, Question, TooLong, Where, words
 from .reading import is_sheet
 from .templates import Place, UnknownColumn, fill, parts
 from .types import BadLine, Column, ColumnType, Reading, Structure, Structured, TableOptions, to_decimal
@@ -55,7 +58,6 @@ __all__ = [
 ]
 
 _SMALL = 256 * 1024  # bytes of CSV below which a thread is quicker than a process
-_FEW = 1_000  # rows below which any query is answered at once
 _BUILD_SECONDS = 600.0
 _ATTEMPT_EVERY = 0.05
 _LOOK_EVERY = 1.0  # seconds; a changed file is read when two looks agree, so that a copy under way is left alone
@@ -192,29 +194,18 @@ class Table:
         named `text` writes itself are not looked for. `equal`: a column or template, and its text. All values are text.
         Raises `InvalidInput` naming an unknown column and listing the known ones.
         """
-        index = await self._ready()
+        label = columns.get("text", "") if isinstance(columns, Mapping) else ""
+        asked = Question(_beyond(q, label), where or {}, equal, order, distinct, limit, offset)
 
         def pick(index: Index) -> list[dict[str, str]]:
             if isinstance(columns, Mapping) and columns:
                 names, outputs = list(columns), list(columns.values())
             else:
                 names = outputs = [index.columns.name(column) for column in columns] or index.columns.names
-            label = columns.get("text", "") if isinstance(columns, Mapping) else ""
-            found = index.select(
-                outputs,
-                q=_beyond(q, label) if q else None,
-                where=where,
-                equal=equal,
-                order=order,
-                distinct=distinct,
-                limit=limit,
-                offset=offset,
-            )
-            return [dict(zip(names, values, strict=True)) for values in found]
+            return [dict(zip(names, values, strict=True)) for values in index.select(outputs, asked)]
 
         try:
-            quick = not distinct and index.is_quick(q, where, equal, None if order else limit)
-            return await self._ask(index, pick, quick=quick)
+            return await self._ask(pick)
         except UnknownColumn as error:
             raise InvalidInput(
                 Text(f"Demande refusée : {error.message}.", en=f"Refused: {error.message.en}."),
@@ -232,7 +223,7 @@ class Table:
         order: Sequence[str] = (),
         extra: bool = True,
         limit: int | None = None,
-    ) -> list[Choice]:
+    ) -> Choices:
         """The rows as a form's list: `id` and `text` are columns or templates, those of the table when left out.
 
         `q`: every word must be in the row's searched columns; with a `limit`, the choice whose label is exactly `q`
@@ -241,30 +232,26 @@ class Table:
         them): give a composed id (`"{code}-{cp}"`) to offer them all. Raises `Misconfigured` for an unknown column.
         """
         id, text = id or self.id, text or self.text or id or self.id
-        equal = None if only is None else (id, only)
-        index = await self._ready()
+        typed, where = _beyond(q, text), where or {}
+        asked = Question(typed, where, None if only is None else (id, only), order, early=limit)
 
-        def pick(index: Index) -> list[Choice]:
-            names = [name for name in index.columns.names if name not in Choice.model_fields] if extra else []
-            kept: dict[str, Choice] = {}
-            asked = _beyond(q, text) if q else None
-            equals = [equal]
-            if q and limit is not None and only is None:
-                equals = [(text, q.strip()), equal]  # w.c.s. finds a choice again by its whole label
-            for held in equals:
-                for values in index.select([id, text, *names], q=asked, where=where, equal=held, order=order):
-                    if limit is not None and len(kept) >= limit:
+        def pick(index: Index) -> Choices:
+            found = index.choices(id, text, asked, extra=extra)
+            first: Iterable[tuple[str, bytes]] = ()
+            if q and limit is not None and found and only is None and index.may_be(text, label := q.strip()):
+                # w.c.s. finds a choice again by its whole label.
+                first = index.choices(id, text, Question(typed, where, (text, label), order, early=limit), extra=extra)
+            most = inf if limit is None else limit
+            kept: dict[str, bytes] = {}
+            for key, *written in chain(first, found):
+                if key and key not in kept:
+                    kept[key] = written[0] if len(written) == 1 else _joined(written)
+                    if len(kept) >= most or only is not None:
                         break
-                    if values[0] and values[0] not in kept:
-                        more: dict[str, Any] = dict(zip(names, values[2:], strict=True))
-                        kept[values[0]] = Choice.model_construct(id=values[0], text=values[1], **more)
-                        if only is not None:
-                            break
-            return list(kept.values())
+            return Choices(list(kept.values())[:limit])
 
         try:
-            quick = index.is_quick(q, where, equal, None if order else limit)
-            return await self._ask(index, pick, quick=quick)
+            return await self._ask(pick)
         except UnknownColumn as error:
             raise _misconfigured("id, text", error.message) from None
 
@@ -328,7 +315,7 @@ class Table:
             return self._index
         if self._index is None or self._index.inode != (status.st_ino, status.st_mtime_ns):
             try:
-                opened = Index(self._path)
+                opened = Index(self._path, hurried=True)
             except (sqlite3.Error, KeyError, ValueError, OSError):
                 return self._index  # torn by a crash of the machine: it is built again
             if self._index is not None:
@@ -336,27 +323,25 @@ class Table:
             self._index = opened
         return self._index
 
-    async def _ask(self, index: Index, question: Callable[[Index], A], *, quick: bool) -> A:
-        """Quick questions are answered at once, the others in a thread, on a connection of its own."""
-        if quick or index.reading.rows <= _FEW:
+    async def _ask(self, question: Callable[[Index], A]) -> A:
+        """Asks at once what is soon answered, the rest in a thread, on a connection of its own."""
+        index = await self._ready()
+        try:
             return question(index)
+        except TooLong:
+            return await asyncio.to_thread(self._ask_apart, index, question)
 
-        def apart() -> A:
-            try:
-                with index.another() as twin:
-                    return question(twin)
-            except (OSError, sqlite3.OperationalError):
-                pass  # replaced or removed under our feet
-            try:
-                newer = Index(self._path)
-            except OSError:
-                return question(index)  # the one already open still holds it
-            try:
-                return question(newer)
-            finally:
-                newer.close()
-
-        return await asyncio.to_thread(apart)
+    def _ask_apart(self, index: Index, question: Callable[[Index], A]) -> A:
+        try:
+            with index.another() as twin:
+                return question(twin)
+        except (OSError, sqlite3.OperationalError):
+            pass  # replaced or removed under our feet
+        newer = Index(self._path)
+        try:
+            return question(newer)
+        finally:
+            newer.close()
 
     # --- following the source ---------------------------------------------------------------------------------------
 
@@ -539,10 +524,22 @@ def _column_of(key: str) -> str:
     return name if name and operator in OPERATORS else key
 
 
-def _beyond(q: str, text: str) -> str:
+def _beyond(q: str | None, text: str) -> list[str]:
     """The words of `q` that the template's own words do not already hold: those are in every label."""
-    literal = " ".join(part for part in parts(text) if isinstance(part, str)) if "{" in text else ""
-    return " ".join(word for word in words(q) if word not in fold(literal))
+    if not q:
+        return []
+    literal = _literal(text) if "{" in text else ""
+    return [word for word in words(q) if word not in literal]
+
+
+@lru_cache(maxsize=256)
+def _literal(template: str) -> str:
+    return fold(" ".join(part for part in parts(template) if isinstance(part, str)))
+
+
+def _joined(objects: Sequence[bytes]) -> bytes:
+    """JSON objects as one, with the members of all."""
+    return b"{" + b",".join(each[1:-1] for each in objects) + b"}"
 
 
 def _short_digest(text: str) -> str:

@@ -19,7 +19,7 @@ from .reading import read_table
 from .templates import Columns, UnknownColumn, add_functions
 from .types import Column, Reading, TableOptions
 
-FORMAT = 2  # to be raised when what a file holds changes: the files of before are then built again
+FORMAT = 3  # to be raised when what a file holds changes: the files of before are then built again
 _PAGES = 32 * 1024  # KiB kept before they are written
 _END = "\n\n"  # after each text, so that its last letters begin a trigram too
 _MEMORY = 3 * 1024 * 1024 * 1024  # bytes a sheet may make its decoder ask for
@@ -75,7 +75,12 @@ def build(source: Path, target: Path, plan: Plan, stamp: Mapping[str, Any]) -> R
         reading = read_table(source, plan.options, lambda columns, rows: _write_rows(database, columns, rows, plan))
         if reading.fault is None:
             _write_indexes(database, reading, plan)
-        about = {"reading": reading.pack(), "stamp": dict(stamp), "searched": _searched(reading.columns, plan)}
+        about = {
+            "reading": reading.pack(),
+            "stamp": dict(stamp),
+            "searched": _searched(reading.columns, plan),
+            "shortest": _shortest(database, reading, plan),
+        }
         database.execute("CREATE TABLE about(name TEXT PRIMARY KEY, value TEXT)")
         database.executemany(
             "INSERT INTO about VALUES (?, ?)", [(name, json.dumps(value)) for name, value in about.items()]
@@ -132,18 +137,31 @@ def _write_indexes(database: sqlite3.Connection, reading: Reading, plan: Plan) -
     if plan.id:
         with suppress(UnknownColumn):
             _count_repeats(database, reading, plan.id, names.sql(plan.id))
+    trigrams = "columnsize=0, detail=none, tokenize='trigram case_sensitive 1'"
     try:
-        database.execute(
-            "CREATE VIRTUAL TABLE f USING "
-            "fts5(norm, content='r', content_rowid='rid', columnsize=0, tokenize='trigram case_sensitive 1')"
-        )
+        database.execute(f"CREATE VIRTUAL TABLE f USING fts5(norm, content='r', content_rowid='rid', {trigrams})")
     except sqlite3.OperationalError:
         return  # an SQLite before 3.34 has no trigrams: rows are scanned, about fifty times slower but as right
     database.execute("INSERT INTO f(f) VALUES ('rebuild')")
-    database.execute("CREATE TABLE v(term TEXT PRIMARY KEY, docs INTEGER NOT NULL) WITHOUT ROWID")
+    database.execute("CREATE TABLE v(term TEXT PRIMARY KEY, docs INTEGER, lists INTEGER) WITHOUT ROWID")
     database.execute("CREATE VIRTUAL TABLE temp.terms USING fts5vocab(main, f, row)")
-    database.execute("INSERT INTO v SELECT term, doc FROM temp.terms")
+    database.execute("INSERT INTO v SELECT term, doc, 1 FROM temp.terms")
     database.execute("DROP TABLE temp.terms")
+    for letters in (1, 2):
+        beginnings = "SELECT substr(term, 1, ?) AS t, sum(docs), count(*) FROM v WHERE length(term) = 3 GROUP BY t"
+        database.execute(f"INSERT INTO v {beginnings}", [letters])
+
+
+def _shortest(database: sqlite3.Connection, reading: Reading, plan: Plan) -> dict[str, int]:
+    """The length of the shortest label, in characters: what is typed is looked up as a whole label from there on."""
+    try:
+        sql = Columns(reading.columns).sql(plan.text) if plan.text and reading.fault is None else ""
+    except UnknownColumn:
+        sql = ""
+    if not sql:
+        return {}
+    (length,) = database.execute(f"SELECT min(length({sql})) FROM r").fetchone()  # noqa: S608 - columns by position
+    return {plan.text: length or 0}
 
 
 def _count_repeats(database: sqlite3.Connection, reading: Reading, id: str, sql: str) -> None:

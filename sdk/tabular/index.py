@@ -1,10 +1,10 @@
 """A table as a read-only SQLite file: one row per line, one folded text per row for searching, and its reading.
 
     r(rid, c0, c1, …, n3, …, norm)   c: the cells; n: the number of a declared integer or decimal column, NULL if empty
-    f(norm)                          FTS5, trigrams: any substring of three characters or more
-    v(term, docs)                    every trigram, and in how many rows: what a question will cost, and the trigrams
-                                     that begin with a shorter word
-    about(name, value)               the `Reading`, the stamp of the source, the columns searched
+    f(norm)                          FTS5, trigrams: which rows hold it, not where; the text is then looked for in them
+    v(term, docs, lists)             every trigram, and in how many rows: what a question will cost; and the one or two
+                                     letters they begin with, with the sum of their rows, and how many they are
+    about(name, value)               the `Reading`, the stamp of the source, the columns searched, the shortest label
 
 The file is written once, elsewhere, then renamed into place: a reader never sees it change. It is mapped, so that the
 processes that read it share one copy in memory.
@@ -17,32 +17,69 @@ import re
 import sqlite3
 import unicodedata
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sdk.errors import InvalidInput, Text
 from sdk.matching import fold
+from sdk.model import Choice
 
 from .templates import Columns, UnknownColumn, add_functions
 from .types import CONVERT, TYPE_NAMES, Column, Reading
 
 Where = Mapping[str, object]
 OPERATORS = ("eq", "ne", "lt", "lte", "gt", "gte", "in", "contains", "startswith", "empty")
-_MATCHING = "r.rid IN (SELECT rowid FROM f WHERE f MATCH ?)"
 _COMPARE = {"eq": "=", "ne": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 _MAX_WORDS = 32
 _MAPPED = 1 << 40  # bytes; SQLite takes what it was built for (2 GiB)
 _PAGES = 512  # KiB a connection keeps of its own: the mapped file is the real cache
 _SPARE = 4  # connections kept open for threads
-_CHEAP = 20  # looking for a word in one row costs as much as following so many entries of the word's own list
-_FEW = 100  # rows below which nothing is worth measuring
-_NARROW = 3_000  # rows looked at in some three milliseconds
+_PAIRS = 40  # members of a JSON object that SQLite writes at once: a function takes a hundred arguments
+_LISTED = "f CROSS JOIN r ON r.rid = f.rowid"
+_TRIGRAMS = 30  # of a word, that are measured: the rest of a longer one is looked for in the rows
 _SCANNED = 400  # trigrams above which a letter is so common that reading the rows finds it sooner
+_OPENED = 8  # lists, above which the first rows are better looked for in the rows themselves
+_READ = 300  # rows read at most for a few that are sought
+
+# What a question costs, in µs: it only chooses between ways that find the same rows.
+_OPEN = 10.0  # a list of rows, opened
+_WALK = 0.012  # an entry of a list
+_LOOK = 0.3  # a row looked at
+_FOLD = 2.0  # a cell of it folded
+_GIVE = 1.5  # a row given
+_SAME = 0.67  # of the rows that hold one trigram of a word, those that hold another
+_BUDGET = 500.0  # a question, on the loop
+_STEPS = 1_000  # of SQLite's machine: some 30 µs
+_TURNS = 8  # so many times as many, before a question that was thought short is given up
+_FEW = 1_000  # rows of a table below which no question is long
+
+
+class TooLong(Exception):
+    """The question would hold the loop: to be asked in a thread (`Index.another`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which rows are asked for, and in which order: the file's, unless `order` says.
+
+    `words`: each must be in the row (`words(q)`). `equal`: a column or template, and the text the row must have there.
+    `early`: whoever asks stops reading after about so many rows.
+    """
+
+    words: Sequence[str] = ()
+    where: Where = field(default_factory=dict)
+    equal: tuple[str, str] | None = None
+    order: Sequence[str] = ()
+    distinct: Sequence[str] = ()
+    limit: int | None = None
+    offset: int = 0
+    early: int | None = None
 
 
 def words(q: str) -> list[str]:
@@ -57,9 +94,11 @@ def words(q: str) -> list[str]:
 class Index:
     """One built file, open for reading. Not for two threads at the same time: `another` gives each its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, hurried: bool = False) -> None:
+        """`hurried`: what would hold the loop raises `TooLong`."""
         self.path = path
         self.inode = _inode(path)
+        self._hurried = hurried
         self._connections = _Connections(path)
         # Closed at the latest when nobody holds the index any more: a connector may forget a replaced one.
         self._database = self._connections.take()
@@ -72,7 +111,7 @@ class Index:
         self.trigrams = bool(found[0])
         self.columns = Columns(self.reading.columns)
         self._rows_each = self._read_selectivity()
-        self._everywhere = self.reading.rows // 4  # rows of a word met so often that reading rows finds it at once
+        self._shortest: dict[str, int] = json.loads(about["shortest"])
 
     def _read_selectivity(self) -> dict[str, int]:
         """Indexed expression → how many rows hold one of its values, on average."""
@@ -91,53 +130,57 @@ class Index:
             if _inode(self.path) != self.inode:
                 raise FileNotFoundError(self.path)
             twin = copy(self)
-            twin._database = database
+            twin._database, twin._hurried = database, False
             yield twin
         finally:
             self._connections.give_back(database)
 
-    def select(
-        self,
-        outputs: Sequence[str],
-        *,
-        q: str | None = None,
-        where: Where | None = None,
-        equal: tuple[str, str] | None = None,
-        order: Sequence[str] = (),
-        distinct: Sequence[str] = (),
-        limit: int | None = None,
-        offset: int = 0,
-    ) -> Iterator[tuple[str, ...]]:
-        """The value of each output (columns or templates) for each row kept, in the file's order unless `order` says.
+    def select(self, outputs: Sequence[str], asked: Question) -> Iterable[tuple[str, ...]]:
+        """The value of each output (columns or templates) for each row asked for.
 
-        `equal`: (column or template, text) the row must hold. Raises UnknownColumn, and InvalidInput for a filter.
+        Raises UnknownColumn, InvalidInput for a filter, and TooLong, here or when the rows are read.
         """
-        name = self.columns.sql
-        selected = ", ".join(map(name, outputs)) or "''"
-        source, conditions, bound = self._conditions(q, where, equal)
-        kept = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        if distinct:
-            keys = ", ".join(map(name, distinct))
+        return self._found(", ".join(map(self.columns.sql, outputs)) or "''", asked)
+
+    def may_be(self, text: str, label: str) -> bool:
+        """Whether a row's `text` may be this label: none is shorter than the shortest."""
+        return len(label) >= self._shortest.get(text, 0)
+
+    def choices(self, id: str, text: str, asked: Question, *, extra: bool) -> Iterable[tuple[str, bytes]]:
+        """For each row asked for its id and, as JSON, the choice it makes; empty when no row can be found. As `select`.
+
+        SQLite writes the JSON: a row becomes one value instead of as many as it has columns.
+        """
+        return self._found(_choice(self.columns, id, text, extra), asked)
+
+    def _found(self, selected: str, asked: Question) -> Iterable[Any]:
+        way = self._way(asked)
+        if way is None:
+            return ()
+        kept = f" WHERE {' AND '.join(way.conditions)}" if way.conditions else ""
+        source = way.source
+        if asked.distinct:
+            keys = ", ".join(map(self.columns.sql, asked.distinct))
             kept = f" WHERE rid IN (SELECT min(rid) FROM {source}{kept} GROUP BY {keys})"  # noqa: S608 - columns by position
             source = "r"
-        by = ", ".join([*map(self._by, order), "f.rowid" if source.startswith("f ") else "rid"])
+        by = ", ".join([*map(self._by, asked.order), "f.rowid" if source is _LISTED else "rid"])
         sql = f"SELECT {selected} FROM {source}{kept} ORDER BY {by} LIMIT ? OFFSET ?"  # noqa: S608 - columns by position
-        yield from self._database.execute(sql, [*bound, -1 if limit is None else limit, offset])
+        return self._read(sql, [*way.bound, -1 if asked.limit is None else asked.limit, asked.offset], way.bounded)
 
-    def is_quick(self, q: str | None, where: Where | None, equal: tuple[str, str] | None, limit: int | None) -> bool:
-        """Whether the rows are found in a few milliseconds at most, so that asking needs no thread."""
-        if self._fewest(where, equal) <= _NARROW:
-            return True
-        if not q or not self.trigrams:
-            return False
-        wanted = self._measured(words(q))
-        if not wanted or not wanted[0].match:
-            return False
-        if wanted[0].rows <= _NARROW:
-            return True
-        # The first rows of a list are soon read, unless another list, or a filter, may refuse most of them.
-        alone = all(word.rows >= self._everywhere for word in wanted[1:]) and not where and equal is None
-        return alone and limit is not None and limit <= 100
+    def _read(self, sql: str, bound: Sequence[Any], bounded: bool) -> Iterator[Any]:
+        if not bounded:
+            yield from self._database.execute(sql, bound)
+            return
+        turns = iter(range(_TURNS))
+        self._database.set_progress_handler(lambda: next(turns, None) is None, _STEPS)
+        try:
+            yield from self._database.execute(sql, bound)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            raise TooLong from None
+        finally:
+            self._database.set_progress_handler(None, 0)
 
     def _by(self, order: str) -> str:
         descending, name = order.startswith("-"), order.removeprefix("-")
@@ -151,56 +194,108 @@ class Index:
             empty = f"{sql} = ''"
         return f"{empty}, {sql}{' DESC' if descending else ''}"
 
-    def _conditions(
-        self, q: str | None, where: Where | None, equal: tuple[str, str] | None
-    ) -> tuple[str, list[str], list[Any]]:
-        source = "r"
-        conditions: list[str] = []
-        bound: list[Any] = []
-        looked_for = words(q) if q else []
-        fewest = self._fewest(where, equal)
-        if looked_for and self.trigrams and fewest > _FEW:
-            wanted = self._measured(looked_for)
-            if not wanted[0].rows:
-                return source, ["0"], []
-            if wanted[0].match and wanted[0].rows < fewest:
-                # The rarest word chooses the rows; a far commoner one is looked for in them, not in its long list.
-                most = min(_CHEAP * wanted[0].rows, self._everywhere)
-                matched = [word for word in wanted if word is wanted[0] or (word.match and word.rows <= most)]
-                looked_for = [word.text for word in wanted if word not in matched]
-                source = "f CROSS JOIN r ON r.rid = f.rowid"
-                conditions.append("f MATCH ?")
-                bound.append(" AND ".join(word.match for word in matched))
-        for text in looked_for:
-            conditions.append("instr(r.norm, ?)")
-            bound.append(text)
-        if equal is not None:
-            conditions.append(f"{self.columns.sql(equal[0])} = ?")
-            bound.append(equal[1])
-        for key, value in (where or {}).items():
-            sql, values = self._condition(key, value)
-            conditions.append(sql)
-            bound.extend(values)
-        return source, conditions, bound
+    def _way(self, asked: Question) -> _Way | None:
+        """How the rows are found; None when there cannot be any. Raises TooLong."""
+        held = _Held()
+        if asked.equal is not None:
+            held.add(f"{self.columns.sql(asked.equal[0])} = ?", asked.equal[1])
+        for key, value in asked.where.items():
+            self._hold(held, key, value)
+        look = _LOOK + _FOLD * (held.folded + len(asked.order))
+        fewest = min(self._fewest(asked.where, asked.equal), self.reading.rows)
+        enough = None if asked.order or asked.distinct else _least(asked.early, asked.limit, asked.offset)
+        soon = enough is not None and self._hurried and enough * _GIVE <= _BUDGET
+        lists: dict[str, list[_List]] = {}
+        if self.trigrams and fewest * look > 2 * _OPEN:
+            lists = self._lists([*asked.words, *held.texts])
+            if not all(lists.values()):
+                return None
+            if soon and enough and not held.conditions and self._common(lists, enough):
+                return self._by_lists([], asked.words, held, bounded=True)
+        taken, left, cost = self._taken(lists, fewest, look)
+        way = self._by_lists(taken, asked.words, held)
+        if enough is not None and (not way.conditions or (len(taken) == 1 and len(way.conditions) == 1)):
+            cost = sum(one.opened * _OPEN for one in taken)  # nothing is left to verify: the first rows are the answer
+            left = min(left, enough)
+        cost += left * look + min(left, enough or left) * _GIVE
+        if cost <= _BUDGET or not self._hurried or self.reading.rows <= _FEW:
+            return way
+        if not soon:
+            raise TooLong
+        # The first rows of the rarest word are often soon found, unless something else refuses them.
+        several = [one for each in lists.values() for one in each if one.opened <= _OPENED]
+        rarest = min(several, key=lambda one: one.rows, default=None)
+        taken = [rarest] if rarest and rarest.rows < fewest else []
+        return self._by_lists(taken, asked.words, held, bounded=True)
 
-    def _measured(self, wanted: Sequence[str]) -> list[_Word]:
-        """The words, the one found in the fewest rows first."""
-        return sorted(map(self._measure, wanted), key=lambda word: word.rows)
+    def _by_lists(self, taken: Sequence[_List], words: Sequence[str], held: _Held, *, bounded: bool = False) -> _Way:
+        """The rows that are in all of these lists, held to the words they do not settle."""
+        way = _Way(_LISTED if taken else "r", [], [], bounded)
+        if taken:
+            way.conditions.append("f MATCH ?")
+            way.bound.append(" AND ".join(map(self._match, taken)))
+        settled = {one.word for one in taken if len(one.word) <= 3}
+        for word in words:
+            if word not in settled:
+                way.conditions.append("instr(r.norm, ?)")
+                way.bound.append(word)
+        way.conditions += held.conditions
+        way.bound += held.bound
+        return way
 
-    def _measure(self, word: str) -> _Word:
-        if len(word) >= 3:
-            terms = {word[at : at + 3] for at in range(len(word) - 2)}
-            marks = ", ".join("?" * len(terms))
-            known, rows = self._database.execute(
-                f"SELECT count(*), min(docs) FROM v WHERE term IN ({marks})",  # noqa: S608 - question marks only
-                [*terms],
-            ).fetchone()
-            return _Word(word, rows if known == len(terms) else 0, _phrase(word))
-        beyond = word[:-1] + chr(min(ord(word[-1]) + 1, 0x10FFFF))
-        beginning = "SELECT term, docs FROM v WHERE term >= ? AND term < ?"
-        found = self._database.execute(beginning, [word, beyond]).fetchall()
-        match = f"({' OR '.join(_phrase(term) for term, _ in found)})" if len(found) <= _SCANNED else ""
-        return _Word(word, min(sum(docs for _, docs in found), self.reading.rows), match)
+    def _common(self, lists: Mapping[str, Sequence[_List]], enough: int) -> bool:
+        """Whether the words are met so often that reading the first rows costs less than opening a list."""
+        read = float(enough)
+        for several in lists.values():
+            read *= self.reading.rows / min([one.rows for one in several])
+        return read <= _READ
+
+    def _taken(
+        self, lists: Mapping[str, Sequence[_List]], rows: float, look: float
+    ) -> tuple[list[_List], float, float]:
+        """The lists worth intersecting, the rows they leave to be looked at, what walking them costs.
+
+        A list is worth it when it spares more than it costs; that of another word spares most.
+        """
+        each = [one for several in lists.values() for one in several if one.opened <= _SCANNED]
+        first = min(each, key=lambda one: one.cost + one.rows * look, default=None)
+        if first is None or first.cost + first.rows * look >= rows * look:
+            return [], rows, 0.0
+        taken, left, cost = [first], float(first.rows), first.cost
+        for one in sorted(each, key=lambda one: (one.word == first.word, one.rows)):
+            if one is first:
+                continue
+            known = any(other.word == one.word for other in taken)
+            share = max(one.rows / self.reading.rows, _SAME if known else 0.0)
+            if left * (1 - share) * look > one.cost:
+                taken.append(one)
+                left, cost = left * share, cost + one.cost
+        return taken, left, cost
+
+    def _lists(self, words: Sequence[str]) -> dict[str, list[_List]]:
+        """For each word the lists that hold all rows where it is; none when it is nowhere."""
+        terms = {word: _terms(word) for word in words}
+        asked = {term for several in terms.values() for term in several}
+        marks = ", ".join("?" * len(asked))
+        known: dict[str, tuple[int, int]] = {
+            term: (min(rows, self.reading.rows), lists)
+            for term, rows, lists in self._database.execute(
+                f"SELECT term, docs, lists FROM v WHERE term IN ({marks})",  # noqa: S608 - question marks only
+                [*asked],
+            )
+        }
+        return {
+            word: [_List(word, term, *known[term]) for term in several] if known.keys() >= several else []
+            for word, several in terms.items()
+        }
+
+    def _match(self, one: _List) -> str:
+        """What FTS5 must match: a trigram, or all that begin with a shorter word."""
+        if len(one.term) == 3:
+            return _phrase(one.term)
+        beyond = one.term[:-1] + chr(min(ord(one.term[-1]) + 1, 0x10FFFF))
+        beginning = "SELECT term FROM v WHERE term >= ? AND term < ? AND length(term) = 3"
+        return f"({' OR '.join(_phrase(term) for (term,) in self._database.execute(beginning, [one.term, beyond]))})"
 
     def _fewest(self, where: Where | None, equal: tuple[str, str] | None) -> float:
         """How many rows are left by the indexed column that leaves the fewest, on average."""
@@ -216,7 +311,8 @@ class Index:
         """The SQL column that a filter compares: the number where there is one."""
         return f"n{at}" if self.columns.all[at].type in ("integer", "decimal") else f"c{at}"
 
-    def _condition(self, key: str, value: object) -> tuple[str, list[Any]]:
+    def _hold(self, held: _Held, key: str, value: object) -> None:
+        """Adds a filter to what the rows are held to."""
         name, operator = self.columns.filtered(key)
         if isinstance(value, _SEVERAL) and operator == "eq":
             operator = "in"
@@ -230,20 +326,23 @@ class Index:
         column = self.columns.all[at]
         sql, text = self._compared(at), _text(value)
         if operator == "empty":
-            return f"c{at} {'<>' if text.casefold() in ('false', '0', 'no', 'non') else '='} ''", []
-        if operator in ("contains", "startswith"):
-            found = f"instr(fold(c{at}), ?) {'> 0' if operator == 'contains' else '= 1'}"
-            if self.trigrams and at in self._searched and len(fold(text)) >= 3:
-                return f"{_MATCHING} AND {found}", [_phrase(fold(text)), fold(text)]
-            return found, [fold(text)]
-        if operator == "in":
+            held.add(f"c{at} {'<>' if text.casefold() in ('false', '0', 'no', 'non') else '='} ''")
+        elif operator in ("contains", "startswith"):
+            held.add(f"instr(fold(c{at}), ?) {'> 0' if operator == 'contains' else '= 1'}", fold(text))
+            held.folded += 1
+            if at in self._searched and len(fold(text)) >= 3:
+                held.texts.append(fold(text))
+        elif operator == "in":
             asked = _listed(value)
-            return f"{sql} IN ({', '.join('?' * len(asked))})", [_typed(key, item.strip(), column) for item in asked]
-        if text == "" and operator in ("eq", "ne"):
-            return f"c{at} {_COMPARE[operator]} ''", []
-        if operator == "ne":
-            return f"{sql} IS NOT ?", [_typed(key, text, column)]
-        return f"{sql} {_COMPARE[operator]} ? AND c{at} <> ''", [_typed(key, text, column)]
+            held.add(
+                f"{sql} IN ({', '.join('?' * len(asked))})", *(_typed(key, item.strip(), column) for item in asked)
+            )
+        elif text == "" and operator in ("eq", "ne"):
+            held.add(f"c{at} {_COMPARE[operator]} ''")
+        elif operator == "ne":
+            held.add(f"{sql} IS NOT ?", _typed(key, text, column))
+        else:
+            held.add(f"{sql} {_COMPARE[operator]} ? AND c{at} <> ''", _typed(key, text, column))
 
 
 class _Connections:
@@ -287,13 +386,63 @@ def _closed(connections: _Connections, database: sqlite3.Connection) -> None:
     database.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Word:
-    """A word looked for, the rows that may hold it at most, and what FTS5 must match (empty: read the rows)."""
+class _List(NamedTuple):
+    """The rows where a trigram of `word` is; for a word of one or two letters, any of the `opened` trigrams that begin
+    with it."""
 
-    text: str
+    word: str
+    term: str
     rows: int
-    match: str
+    opened: int
+
+    @property
+    def cost(self) -> float:
+        return self.opened * _OPEN + self.rows * _WALK
+
+
+@dataclass(slots=True)
+class _Held:
+    """What rows are held to besides the words: conditions, and texts that must be in what is searched."""
+
+    conditions: list[str] = field(default_factory=list)
+    bound: list[Any] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    folded: int = 0
+
+    def add(self, condition: str, *bound: Any) -> None:
+        self.conditions.append(condition)
+        self.bound.extend(bound)
+
+
+@dataclass(slots=True)
+class _Way:
+    """Where rows are taken from, and what they are held to there; `bounded`: given up when that takes long."""
+
+    source: str
+    conditions: list[str]
+    bound: list[Any]
+    bounded: bool
+
+
+def _terms(word: str) -> set[str]:
+    """The trigrams of a word, or itself when it is shorter."""
+    return {word[at : at + 3] for at in range(min(max(1, len(word) - 2), _TRIGRAMS))}
+
+
+def _least(early: int | None, limit: int | None, offset: int) -> int | None:
+    known = [one for one in (early, None if limit is None else limit + offset) if one is not None]
+    return min(known, default=None)
+
+
+@lru_cache(maxsize=256)
+def _choice(columns: Columns, id: str, text: str, extra: bool) -> str:
+    """SQL: a row's id, then its choice as JSON objects that together hold its members."""
+    members = [("id", columns.sql(id)), ("text", columns.sql(text))]
+    if extra:
+        members += [(name, f"c{at}") for at, name in enumerate(columns.names) if name not in Choice.model_fields]
+    pairs = ["'{}', {}".format(name.replace("'", "''"), sql) for name, sql in members]
+    objects = (", ".join(pairs[at : at + _PAIRS]) for at in range(0, len(pairs), _PAIRS))
+    return ", ".join([columns.sql(id), *(f"CAST(json_object({one}) AS BLOB)" for one in objects)])
 
 
 def _phrase(text: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from sdk import (
     HOUR,
     Choice,
+    Choices,
     Connector,
     DeclarationError,
     FeatureCollection,
@@ -82,6 +83,7 @@ def test_the_path_defaults_to_the_method_name_with_dashes() -> None:
     ("result", "contract"),
     [
         (list[Choice], "choices"),
+        (Choices, "choices"),
         (list[Hit], "hits"),
         (FeatureCollection[Request], "map"),
         (Progress, "progress"),

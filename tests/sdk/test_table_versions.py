@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +16,8 @@ from hypothesis import strategies as st
 
 from sdk.matching import fold
 from sdk.tabular import Table
-from sdk.tabular.index import words
+from sdk.tabular import index as indexes
+from sdk.tabular.index import Question, words
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,7 +64,7 @@ async def test_a_reader_in_flight_finishes_on_the_version_it_began_with(tmp_path
     await table.refresh()
     index = await table._ready()
     with index.another() as twin:
-        rows = twin.select(["nom"])
+        rows = iter(twin.select(["nom"], Question()))
         assert next(rows) == ("Rue 0",)
         streets(path, 2_000, "Quai")
         await table.refresh()
@@ -157,6 +160,62 @@ async def test_every_search_finds_the_rows_that_hold_its_words_in_their_order(
         assert [row["id"] for row in await table.rows(q, where)] == expected
         contains = [str(n) for n, (nom, _) in enumerate(rows) if fold(q.strip()) in fold(nom)]
         assert [row["id"] for row in await table.rows(where={"nom__contains": q.strip()})] == contains
+    await table.close()
+
+
+KINDS = ("rue", "avenue", "chemin", "quai")
+LABELS = [  # each kind after the other: the first rows hold nothing of what is common further on
+    f"{n} {KINDS[n // 750]} {('de la', 'des', 'de l’')[n % 3]} {('lac', 'étang', 'Étang noir')[n % 5 % 3]}"
+    for n in range(3_000)
+]
+TYPED = (
+    *("avenue", "rue", "u", "ru", "qu", "e", "zq", "de", "chemin avenue", "rue de la", "quai des 29", "lac rue", "12"),
+    *("999", "aven nue", "impasse", "75 rue de l’ lac", "la rue rue", "’", "tang étang", "noir quai"),
+)
+NARROWED: dict[str, tuple[dict[str, object], Callable[[int], bool]]] = {
+    "by nothing": ({}, lambda n: True),
+    "by an indexed column": ({"lieu": "3"}, lambda n: n % 7 == 3),
+    "by a text within": ({"nom__contains": "ÉTANG n"}, lambda n: "Étang n" in LABELS[n]),
+    "by a beginning": ({"nom__startswith": "1"}, lambda n: str(n)[0] == "1"),
+    "by several": (
+        {"nom__contains": "ac", "lieu__in": "1,3,5,6"},
+        lambda n: "ac" in LABELS[n] and n % 7 in (1, 3, 5, 6),
+    ),
+}
+
+
+@pytest.mark.parametrize("narrowed", NARROWED)
+@pytest.mark.parametrize("budget", [20, 100, 500])  # µs: what the loop gives a question
+async def test_what_would_hold_the_loop_is_found_the_same_in_a_thread(
+    budget: int, narrowed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rues.csv"
+    path.write_text("id;nom;lieu\n" + "".join(f"{n};{nom};{n % 7}\n" for n, nom in enumerate(LABELS)), "utf-8")
+    table = Table(path, folder=tmp_path / "index", id="id", text="nom", index=("lieu",))
+    await table.refresh()
+    to_thread, apart = asyncio.to_thread, 0
+
+    async def counted(*asked: Any) -> object:
+        nonlocal apart
+        apart += 1
+        return await to_thread(*asked)
+
+    monkeypatch.setattr(asyncio, "to_thread", counted)
+    monkeypatch.setattr(indexes, "_FEW", 0)  # as if the table were large
+    monkeypatch.setattr(indexes, "_BUDGET", float(budget))
+    monkeypatch.setattr(indexes, "_STEPS", budget)
+    where, holds = NARROWED[narrowed]
+    for q in TYPED:
+        found = [n for n in range(3_000) if holds(n) and all(word in fold(LABELS[n]) for word in words(q))]
+        exact = [n for n in found if LABELS[n] == q]
+        suggested = [*exact, *(n for n in found if n not in exact)][:10]
+        assert [int(choice.id) for choice in await table.choices(q=q, where=where, limit=10)] == suggested, q
+        assert [int(choice.id) for choice in await table.choices(q=q, where=where)] == found, q
+        assert [int(row["id"]) for row in await table.rows(q, where, limit=5, offset=3)] == found[3:8], q
+        assert [int(row["id"]) for row in await table.rows(q, where, order=["-id"], limit=2)] == sorted(
+            found, key=str, reverse=True
+        )[:2], q
+    assert 0 < apart < 4 * len(TYPED)
     await table.close()
 
 

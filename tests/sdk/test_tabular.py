@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 import structlog
+from pydantic import TypeAdapter
 
 from sdk.call import new_call, serving
 from sdk.errors import InvalidInput, Misconfigured, UpstreamInvalid, UpstreamUnavailable
+from sdk.model import Choice, Choices, Model
+from sdk.spec import Connector, get
 from sdk.tabular import Table, TableOptions, UrlSource
+from sdk.testing import instance
 from tests.sdk.table_kit import SHARED, sheet
 
 LA_POSTE = SHARED / "laposte_hexasmal_2020_coordonnees_gps.csv"
@@ -138,7 +142,47 @@ async def test_the_choice_whose_label_was_typed_in_full_comes_first(tmp_path: Pa
 async def test_one_choice_is_found_by_its_id_as_text(trees: Path) -> None:
     table = table_of(trees)
     assert [choice.text for choice in await table.choices(only="010")] == ["Hêtre (Nord)"]
-    assert await table.choices(only="10") == []
+    assert not await table.choices(only="10")
+
+
+async def test_choices_are_written_as_the_models_they_are_read_as(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    odd = ['dit ""ici""', "barre \\ et / <b>", "\x01\x1f\x7f\t", "œuvre \N{SNOWMAN} \N{PARTY POPPER}", "l'été", ""]
+    lines = [f'{n};"{text}";"{text}";oui' for n, text in enumerate(odd)]
+    path.write_text("\n".join(["id;text;d'un « nom » \\;disabled", *lines, ""]), encoding="utf-8")
+    found = await table_of(path, id="id", text="text", options=None).choices()
+    assert found.json == TypeAdapter(list[Choice]).dump_json(list(found))
+    assert [choice.text for choice in found] == [text.replace('""', '"') for text in odd]
+    assert {choice.disabled for choice in found} == {False}  # a column cannot say what only the contract means
+
+
+async def test_a_choice_of_a_wide_table_carries_every_column(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    names = ["id", "nom", *(f"c{n}" for n in range(998))]
+    path.write_text(";".join(names) + "\n" + ";".join(f"v{n}" for n in range(1_000)) + "\n", encoding="utf-8")
+    [choice] = await table_of(path, id="id", text="nom", options=None).choices()
+    assert choice.model_dump() == {
+        "id": "v0", "text": "v1", "nom": "v1", **{f"c{n}": f"v{n + 2}" for n in range(998)},
+    }  # fmt: skip
+
+
+async def test_an_endpoint_answers_written_choices_and_what_it_does_not_take_is_applied_to_them(trees: Path) -> None:
+    class Trees(Connector[Model]):
+        """Les arbres."""
+
+        name, title = "trees", "Arbres"
+
+        @get
+        async def species(self) -> Choices:
+            """Les essences."""
+            return await table.choices(text="{nom_commun}", extra=False)
+
+    table = table_of(trees)
+    connector = instance(Trees, {})
+    assert (await connector.get("species", id="010")).data == [{"id": "010", "text": "Hêtre"}]
+    assert [choice["id"] for choice in (await connector.get("species", q="CŒUR or")).data] == ["011"]
+    assert len((await connector.get("species")).data) == 4
+    assert Trees.endpoints[0].result.annotation == list[Choice]  # what is published
 
 
 async def test_an_id_may_be_composed_and_looked_up(trees: Path) -> None:
@@ -551,4 +595,4 @@ async def test_the_post_codes_of_france_are_searched_with_their_zeros_letters_an
     assert len(await table.rows(where={"code_commune_insee__startswith": "2A"})) > 100
     repeated = await table.rows(where={"Code_postal": "51300"})
     assert len(repeated) == 46
-    assert await table.choices(q="xqzw") == []
+    assert not await table.choices(q="xqzw")

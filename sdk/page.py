@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-import jinja2
 from markupsafe import Markup, escape
 from pydantic_core import to_json
 
@@ -16,13 +16,8 @@ from .errors import english
 from .openapi import document, lasting
 from .spec import Connector, Endpoint, ErrorCode
 
-_environment = jinja2.Environment(
-    loader=jinja2.PackageLoader("sdk", "templates"),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=jinja2.StrictUndefined,
-)
+if TYPE_CHECKING:
+    import jinja2
 
 _CONTRACTS = {
     "choices": ("liste de choix", "choice list"),
@@ -40,7 +35,7 @@ _CONTRACTS = {
 
 def index(rows: Sequence[Mapping[str, Any]], *, language: str = "fr") -> str:
     """The list of instances; each row has where, title, connector, summary, state, text, reason."""
-    return _environment.get_template("index.html").render(rows=rows, fr=language == "fr")
+    return _template("index.html").render(rows=rows, fr=language == "fr")
 
 
 def summary(connector: type[Connector[Any]], *, language: str = "fr") -> str:
@@ -61,7 +56,7 @@ def instance(
     fr = language == "fr"
     described = document(connector, where.partition("/")[2])
     endpoints = [_endpoint(e, described, where, origin, fr) for e in connector.endpoints]
-    return _environment.get_template("instance.html").render(
+    return _template("instance.html").render(
         connector=connector,
         about=connector.about if fr or not connector.english else connector.english,
         assumed=connector.confidence if fr else english(connector.confidence),
@@ -212,4 +207,20 @@ def _pretty(value: Any) -> str:
     return to_json(value, indent=2).decode()
 
 
-_environment.filters["code"] = _with_code
+def _template(name: str) -> jinja2.Template:
+    return _environment().get_template(name)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    import jinja2  # when the first page is asked for: no start waits for it
+
+    found = jinja2.Environment(
+        loader=jinja2.PackageLoader("sdk", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    found.filters["code"] = _with_code
+    return found

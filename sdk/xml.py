@@ -18,7 +18,6 @@ from random import randrange
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import pydantic
-import xmltodict
 from lxml import etree
 
 from .errors import Text, UpstreamInvalid
@@ -463,6 +462,8 @@ def to_dict(element: Element, *, lists: tuple[str, ...] = ()) -> dict[str, Any]:
     What comes once is a value and what comes several times is a list, unless its name is in `lists` (always a list):
     prefer `element_to`. Takes an element from `parse` only.
     """
+    import xmltodict  # only untyped answers need it
+
     bare = xmltodict.parse(etree.tostring(_without_namespaces(element)), force_list=lists or None)
     return dict(bare)
 

@@ -20,15 +20,14 @@ import json
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Literal
 
 from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, false, func, not_, or_, select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from . import contents, followed, statements
 from .outbox import Told, tell
-from .statements import insert
+from .statements import insert, insert_of
 from .tables import audit, deliveries, nodes
 from .tables import callbacks as outbox
 from .tables import followed as objects
@@ -51,10 +50,7 @@ table = deliveries.c
 
 # What every call runs is built once: SQLAlchemy takes longer to build a statement than SQLite to carry it out.
 # Parameters named as columns are written, those named `of_…` choose the row.
-_MADE = {
-    "sqlite": sqlite_insert(deliveries).on_conflict_do_nothing(),
-    "postgresql": postgresql_insert(deliveries).on_conflict_do_nothing(),
-}
+_made = cache(lambda dialect: insert_of(dialect)(deliveries).on_conflict_do_nothing())
 _OF_ID = select(deliveries).where(table.id == bindparam("of_id"))
 _OF_SCOPE = select(deliveries).where(table.scope == bindparam("of_scope")).with_for_update()
 _ALIVE = select(nodes.c.id).where(nodes.c.id == bindparam("of_node"), nodes.c.seen >= bindparam("since"))
@@ -208,7 +204,7 @@ def begin(connection: Connection, new: New, node: str, now: float, lease: float,
         "expected": new.expected and new.expected(new.id),
         "caller": new.caller and new.caller(new.id),
     }
-    if held is None and connection.execute(_MADE[connection.dialect.name], row).rowcount == 1:
+    if held is None and connection.execute(_made(connection.dialect.name), row).rowcount == 1:
         contents.write(connection, new.id, new.instance, pieces)
         return _going(connection, row)
     row_found = connection.execute(_OF_SCOPE, {"of_scope": row["scope"]}).mappings().first()

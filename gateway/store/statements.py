@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Collection
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-__all__ = ["claim", "first_due", "insert"]
+__all__ = ["claim", "first_due", "insert", "insert_of"]
 
 
 def insert(connection: Connection, into: Any) -> Any:
     """INSERT with `on_conflict_do_nothing`, in the database's dialect."""
-    return (sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert)(into)
+    return insert_of(connection.dialect.name)(into)
+
+
+@cache
+def insert_of(dialect: str) -> Any:
+    """`insert` of "sqlite" or "postgresql": SQLAlchemy has loaded that dialect alone, for its engine."""
+    return importlib.import_module(f"sqlalchemy.dialects.{dialect}").insert
 
 
 def claim(

@@ -6,9 +6,12 @@ changed tables (expand first, contract one version later).
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     Boolean,
     Column,
+    Connection,
     Double,
     Index,
     Integer,
@@ -16,6 +19,8 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TextClause,
+    event,
     text,
 )
 
@@ -39,6 +44,19 @@ DEAD = text("state = 'DEAD'")
 """Callbacks given up, likewise."""
 
 metadata = MetaData()
+
+
+def _partial(name: str, column: str, where: TextClause) -> Index:
+    """An index of the rows that meet a condition."""
+    return Index(name, column, info={"where": where})
+
+
+@event.listens_for(metadata, "before_create")
+def _say_conditions(_: MetaData, connection: Connection, **__: Any) -> None:
+    """To the database at hand alone: SQLAlchemy loads each dialect an index names, and a start waits for it."""
+    for index in (index for table in metadata.sorted_tables for index in table.indexes if "where" in index.info):
+        index.dialect_kwargs[f"{connection.dialect.name}_where"] = index.info["where"]
+
 
 nodes = Table(
     "nodes",
@@ -83,22 +101,12 @@ deliveries = Table(
     Column("follow_after", Double),  # what is created is followed, from so many seconds after
     Column("expected", LargeBinary),  # sealed: what the looks at it compare with
     Column("caller", LargeBinary),  # sealed: whom to tell, none where its client takes no callbacks
-    Index(
-        "deliveries_due",
-        "next_at",
-        sqlite_where=text("next_at IS NOT NULL"),
-        postgresql_where=text("next_at IS NOT NULL"),
-    ),
-    Index(
-        "deliveries_sending",
-        "owner",
-        sqlite_where=text("state = 'SENDING'"),
-        postgresql_where=text("state = 'SENDING'"),
-    ),
-    Index("deliveries_open", "state", sqlite_where=OPEN, postgresql_where=OPEN),
+    _partial("deliveries_due", "next_at", text("next_at IS NOT NULL")),
+    _partial("deliveries_sending", "owner", text("state = 'SENDING'")),
+    _partial("deliveries_open", "state", OPEN),
     Index("deliveries_reference", "reference"),
     Index("deliveries_updated", "updated"),
-    Index("deliveries_subject", "subject", sqlite_where=text("subject <> ''"), postgresql_where=text("subject <> ''")),
+    _partial("deliveries_subject", "subject", text("subject <> ''")),
 )
 
 contents = Table(
@@ -132,14 +140,9 @@ followed = Table(
     Column("updated", Double, nullable=False),
     Column("expected", LargeBinary),  # sealed: the query of each look
     Column("progress", LargeBinary),  # sealed
-    Index(
-        "followed_due",
-        "next_at",
-        sqlite_where=text("next_at IS NOT NULL"),
-        postgresql_where=text("next_at IS NOT NULL"),
-    ),
+    _partial("followed_due", "next_at", text("next_at IS NOT NULL")),
     Index("followed_upstream", "instance", "upstream_id"),
-    Index("followed_subject", "subject", sqlite_where=text("subject <> ''"), postgresql_where=text("subject <> ''")),
+    _partial("followed_subject", "subject", text("subject <> ''")),
 )
 """What was created and is followed to its end; made in the very transaction that writes its delivery `DONE`."""
 
@@ -158,13 +161,8 @@ callbacks = Table(
     Column("updated", Double, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),  # why it was not accepted the last time
     Column("body", LargeBinary),  # sealed
-    Index(
-        "callbacks_due",
-        "next_at",
-        sqlite_where=text("next_at IS NOT NULL"),
-        postgresql_where=text("next_at IS NOT NULL"),
-    ),
-    Index("callbacks_dead", "state", sqlite_where=DEAD, postgresql_where=DEAD),
+    _partial("callbacks_due", "next_at", text("next_at IS NOT NULL")),
+    _partial("callbacks_dead", "state", DEAD),
     Index("callbacks_delivery", "delivery"),
 )
 """What callers are still to be told, one row per change, in the transaction of that change."""

@@ -127,3 +127,25 @@ def test_a_connector_nobody_wants_is_not_even_imported() -> None:
     assert list(installed(wanted={"tabular"}).connectors) == ["tabular"]
     assert list(installed(["tests.gateway.townhall:Townhall"], wanted=()).connectors) == ["townhall"]
     assert "tests.gateway.townhall" in sys.modules
+
+
+AT_FIRST_USE = ("alembic", "asyncssh", "jinja2", "procrastinate", "psycopg", "python_calamine", "xmltodict")
+
+
+async def test_a_start_imports_nothing_that_only_a_later_call_or_another_installation_uses(tmp_path: Path) -> None:
+    table = tmp_path / "rues.csv"
+    table.write_text("id;nom\n1;Rue Pasteur\n", encoding="utf-8")
+    config = configured(
+        tmp_path,
+        {"tabular.streets": {"file": table, "text": "nom"}, "townhall.metz": {"wsdl": WSDLS / "library.wsdl"}},
+    )
+    process = await relais("serve", "-c", str(config), "--workers", "1", *CONNECTORS, PYTHONPROFILEIMPORTTIME="1")
+    try:
+        await Served(process).event("serving")
+    finally:
+        process.terminate()
+        async with asyncio.timeout(40):
+            _, told = await process.communicate()
+    imported = {line.rpartition("|")[2].strip() for line in told.decode().splitlines()}
+    assert {"gateway.app", "sqlalchemy", "zeep", "sdk.tabular"} <= imported
+    assert not {*AT_FIRST_USE, "sqlalchemy.dialects.postgresql"} & imported

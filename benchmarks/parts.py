@@ -184,7 +184,7 @@ def _steps(server: app.Server, session: aiohttp.ClientSession, url: str) -> Mapp
                   endpoint="search", status=200, ms=1.2, upstream_ms=1.0, exchanges=1, received=0)  # fmt: skip
 
     def counted() -> None:
-        dispatch._metrics.observe("still", "search", "ok", 0.001, 0.001)
+        dispatch._metrics.observe("still", "search", "ok", 0.001, 0.001, {})
 
     async def bare() -> None:
         async with session.get(url) as found:

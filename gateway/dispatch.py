@@ -23,6 +23,7 @@ from sdk.spec import Endpoint
 
 from . import pages
 from .access import Access
+from .answer import Answer
 from .bodies import Incoming, business_query, is_json
 from .cache import Cache, cache_key
 from .callbacks import callback_url
@@ -268,34 +269,34 @@ class Dispatch:
         except TimeoutError:
             raise timed_out() from None
 
-    def _answered(self, endpoint: Endpoint, value: File | bytes) -> web.Response:
+    def _answered(self, endpoint: Endpoint, value: File | bytes) -> Answer:
         if isinstance(value, File):
             return _file(value)
-        return web.Response(body=envelope.success(value, endpoint.result.contract), content_type=envelope.CONTENT_TYPE)
+        return Answer(envelope.success(value, endpoint.result.contract))
 
     async def settled(self) -> None:
         """Waits for the attempts still under way (at shutdown)."""
         await self._deliveries.settled()
+        self._metrics.count()
 
     # --- step 11 and the gateway's own answers ------------------------------------------------------------------------
 
-    def _refuse(self, request: web.BaseRequest, error: RelaisError, call: Call, trace: _Trace) -> web.Response:
+    def _refuse(self, request: web.BaseRequest, error: RelaisError, call: Call, trace: _Trace) -> Answer:
         status = error.http_status
         if isinstance(error, _AsFile):
             error = error.cause
             status = error.file_status or error.http_status
         trace.err_class, trace.detail = type(error).__name__, error.detail
-        response = web.Response(
+        response = Answer(
+            envelope.failure(error, request_id=call.request_id, in_english=prefers_english(request)),
             status=status,
-            body=envelope.failure(error, request_id=call.request_id, in_english=prefers_english(request)),
-            content_type=envelope.CONTENT_TYPE,
-            headers={envelope.ERROR_HEADER: "1", **error.headers},
+            headers={hdrs.CONTENT_TYPE: envelope.CONTENT_TYPE, envelope.ERROR_HEADER: "1", **error.headers},
         )
         if error.retry_after is not None:
             response.headers[hdrs.RETRY_AFTER] = str(max(1, round(error.retry_after)))
         return response
 
-    def _health(self, segments: Sequence[str]) -> web.Response:
+    def _health(self, segments: Sequence[str]) -> Answer:
         if segments == ["health", "live"]:
             return _plain({"live": True})
         if segments == ["health", "ready"]:
@@ -304,7 +305,7 @@ class Dispatch:
             return _plain({"ready": True})
         raise UnknownEndpoint()
 
-    def _up(self, request: web.BaseRequest, instance: Instance) -> web.Response:
+    def _up(self, request: web.BaseRequest, instance: Instance) -> Answer:
         found = self._watch.of(instance.where)
         in_english = prefers_english(request)
         return _plain(
@@ -342,9 +343,8 @@ class Dispatch:
                 trace.err_class or "ok",
                 seconds,
                 call.upstream_seconds,
+                call.read_so,
             )
-            for way, answers in call.read_so.items():
-                self._metrics.soap(trace.connector if trace.known else "?", way, answers)
         line: dict[str, Any] = {
             "request_id": call.request_id,
             "client": trace.client,
@@ -379,9 +379,9 @@ class _AsFile(RelaisError):
         self.cause = cause
 
 
-def _file(value: File) -> web.Response:
-    return web.Response(
-        body=value.content,
+def _file(value: File) -> Answer:
+    return Answer(
+        value.content,
         headers={
             hdrs.CONTENT_TYPE: value.content_type,
             hdrs.CONTENT_DISPOSITION: disposition(value.filename, value.content_type),
@@ -390,9 +390,9 @@ def _file(value: File) -> web.Response:
     )
 
 
-def _plain(data: Mapping[str, Any] | bytes) -> web.Response:
+def _plain(data: Mapping[str, Any] | bytes) -> Answer:
     said = data if isinstance(data, bytes) else envelope.to_data(data)
-    return web.Response(body=envelope.success(said), content_type=envelope.CONTENT_TYPE)
+    return Answer(envelope.success(said))
 
 
 def _peer(request: web.BaseRequest) -> str:

@@ -45,13 +45,25 @@ def _untold(exception: dict[str, Any]) -> dict[str, Any]:
     return {**told, "exceptions": inner} if inner else told
 
 
-def _rendered(_: Any, method: str, event: MutableMapping[str, Any]) -> str:
-    """The one structlog step: level, instant, exception, masking by type whatever the key, JSON."""
+def _stamped(_: Any, method: str, event: MutableMapping[str, Any]) -> tuple[tuple[Any], dict[str, Any]]:
+    """The structlog step of a process that serves: what is of the moment. `_written` does the rest, in the thread."""
     event["level"] = method
-    event["at"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    event["at"] = time.time()
     if "exc_info" in event:
         _with_exception(_, method, event)
         event["exception"] = [_untold(one) for one in event["exception"]]
+    return (event,), {}
+
+
+def _rendered(_: Any, method: str, event: MutableMapping[str, Any]) -> str:
+    """The structlog step of everybody else."""
+    _stamped(_, method, event)
+    return _written(event)
+
+
+def _written(event: MutableMapping[str, Any]) -> str:
+    """An event as a line: instant, masking by type whatever the key, JSON."""
+    event["at"] = datetime.fromtimestamp(event["at"], UTC).isoformat().replace("+00:00", "Z")
     for key, value in event.items():
         if not isinstance(value, _PLAIN):
             event[key] = _masked(value)
@@ -74,13 +86,14 @@ _with_exception = structlog.processors.ExceptionRenderer(
 
 PAUSE = 0.02
 """Seconds lines wait for others, to be written together."""
-MOST = 8 * 1024 * 1024
-"""Characters that may wait for a slow reader; what comes beyond is dropped, and counted in a line of its own."""
+MOST = 20_000
+"""Lines that may wait for a slow reader; what comes beyond is dropped, and counted in a line of its own."""
 _AT_ONCE = 4096  # bytes: a pipe takes so much whole, or nothing, when several processes write into it
 
 
 class Lines:
-    """A logger whose lines are written to a file by a thread: nobody waits for them, but `flush` at a process's end.
+    """A logger whose lines are written, and made of what is told, by a thread: nobody waits for them, but `flush` at a
+    process's end.
 
     A process that is killed loses the lines of its last hundredths of a second. Those a fork finds are its parent's.
     """
@@ -97,19 +110,18 @@ class Lines:
         self._some = threading.Event()
         self._none = threading.Event()
         self._none.set()
-        self._waiting: list[str] = []
-        self._size = 0  # of the waiting lines, and of those being written
+        self._waiting: list[MutableMapping[str, Any]] = []
+        self._writing = 0  # of those taken from the waiting
         self._dropped = 0
         self._thread: threading.Thread | None = None
 
-    def msg(self, line: str) -> None:
-        """Takes a line and returns at once."""
+    def msg(self, event: MutableMapping[str, Any]) -> None:
+        """Takes what a line tells and returns at once."""
         with self._lock:
-            if self._size + len(line) > self._most:
+            if len(self._waiting) + self._writing >= self._most:
                 self._dropped += 1
                 return
-            self._waiting.append(line)
-            self._size += len(line)
+            self._waiting.append(event)
             if len(self._waiting) > 1:
                 return
             self._none.clear()
@@ -130,13 +142,15 @@ class Lines:
             self._some.clear()
             time.sleep(self._pause)
             with self._lock:
-                lines, self._waiting = self._waiting, []
+                events, self._waiting = self._waiting, []
+                self._writing = len(events)
                 dropped, self._dropped = self._dropped, 0
             if dropped:
-                lines.append(_rendered(None, "warning", {"event": "lines_dropped", "lines": dropped}))
-            self._put([f"{line}\n".encode() for line in lines])
+                events.append({"event": "lines_dropped", "lines": dropped, "level": "warning", "at": time.time()})
+            self._put([f"{_written(event)}\n".encode() for event in events])
+            del events
             with self._lock:
-                self._size = sum(map(len, self._waiting))
+                self._writing = 0
                 if not self._waiting:
                     self._none.set()
 
@@ -185,7 +199,7 @@ def configure(level: str = "info", *, stream: TextIO | Lines | None = None) -> N
     stream = stream or Lines(sys.stdout.fileno())
     _lines = stream if isinstance(stream, Lines) else None
     structlog.configure(
-        processors=[_rendered],
+        processors=[_stamped if isinstance(stream, Lines) else _rendered],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=(lambda *_: stream) if isinstance(stream, Lines) else structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,

@@ -6,8 +6,11 @@ imported: hence the import inside `Metrics`, which each process makes after `ser
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from sdk.http import HttpState
@@ -15,6 +18,9 @@ from sdk.http import HttpState
 from .store.operator import Figures
 
 _BUCKETS = (0.005, 0.02, 0.1, 0.3, 1.0, 3.0, 10.0, 25.0)
+TOGETHER = 0.05
+"""Seconds after which calls that were answered are counted, all at once: with several processes each figure is a write
+into a mapped file."""
 
 
 class Metrics:
@@ -90,19 +96,47 @@ class Metrics:
         self._oldest = self._stored("relais_work_oldest_due_seconds", "How long the first due row has waited", ["work"])
         self._processes = self._stored("relais_processes", "Processes seen alive, of all nodes", [])
         self._store = self._stored("relais_store_available", "1 when the store could be read the last time", [])
-        self._children: dict[tuple[str, str, str], tuple[Any, Any, Any]] = {}
+        self._answered: deque[tuple[str, str, str, float, float, Mapping[str, int]]] = deque()
 
-    def observe(self, connector: str, endpoint: str, outcome: str, seconds: float, upstream_seconds: float) -> None:
-        """One call answered; `outcome` is `ok` or the error's class."""
-        key = (connector, endpoint, outcome)
-        found = self._children.get(key)
-        if found is None:
-            found = (self._calls.labels(*key), self._seconds.labels(connector), self._upstream.labels(connector))
-            self._children[key] = found
-        found[0].inc()
-        found[1].observe(seconds)
-        if upstream_seconds:
-            found[2].observe(upstream_seconds)
+    def observe(
+        self,
+        connector: str,
+        endpoint: str,
+        outcome: str,
+        seconds: float,
+        upstream_seconds: float,
+        read_so: Mapping[str, int],
+    ) -> None:
+        """One call answered; `outcome` is `ok` or the error's class, `read_so` its SOAP answers by how they were read.
+
+        Counted a moment later, with others.
+        """
+        if not self._answered:
+            asyncio.get_running_loop().call_later(TOGETHER, self.count)
+        self._answered.append((connector, endpoint, outcome, seconds, upstream_seconds, read_so))
+
+    def count(self) -> None:
+        """Adds the calls answered since the last time to the figures."""
+        calls: Counter[tuple[str, str, str]] = Counter()
+        read_so: Counter[tuple[str, str]] = Counter()
+        spent: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+        with suppress(IndexError):  # an exposition counts too, in a thread: each call goes to one of them
+            while True:
+                connector, endpoint, outcome, seconds, upstream_seconds, ways = self._answered.popleft()
+                calls[connector, endpoint, outcome] += 1
+                spent[connector].append((seconds, upstream_seconds))
+                for way, answers in ways.items():
+                    read_so[connector, way] += answers
+        for call, times in calls.items():
+            self._calls.labels(*call).inc(times)
+        for (connector, way), times in read_so.items():
+            self._soap.labels(connector, way).inc(times)
+        for connector, durations in spent.items():
+            whole, upstream = self._seconds.labels(connector), self._upstream.labels(connector)
+            for seconds, upstream_seconds in durations:
+                whole.observe(seconds)
+                if upstream_seconds:
+                    upstream.observe(upstream_seconds)
 
     def serving(self) -> None:
         """Shows how many calls are being served: now and then, since a call is too short to tell each time."""
@@ -152,12 +186,9 @@ class Metrics:
         """A row of a kind of work was looked at; `outcome` is `ok`, `failed` or `store`."""
         self._work.labels(work, outcome).inc()
 
-    def soap(self, connector: str, way: str, answers: int) -> None:
-        """SOAP answers a call received, by the way they were read."""
-        self._soap.labels(connector, way).inc(answers)
-
     def exposition(self) -> bytes:
         """The text Prometheus reads, all processes together."""
+        self.count()
         registry = self._registry
         if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             from prometheus_client.multiprocess import MultiProcessCollector

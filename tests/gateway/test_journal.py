@@ -46,6 +46,14 @@ def read(file: int, patience: float = 5.0) -> str:
     return found.decode()
 
 
+def told(event: str) -> dict[str, Any]:
+    return {"event": event, "level": "info", "at": 0.0}
+
+
+def events(written: str) -> list[str]:
+    return [json.loads(line)["event"] for line in written.splitlines()]
+
+
 # --- one line per call ------------------------------------------------------------------------------------------------
 
 
@@ -78,10 +86,10 @@ def _table(path: str) -> str:
 def test_lines_come_whole_and_in_order(pipe: tuple[int, int]) -> None:
     lines = Lines(pipe[1], pause=0.0)
     said = [f"{number} {'x' * (number % 700)}" for number in range(100)]
-    for line in said:
-        lines.msg(line)
+    for event in said:
+        lines.msg(told(event))
     lines.flush()
-    assert read(pipe[0]).splitlines() == said
+    assert events(read(pipe[0])) == said
 
 
 def test_what_is_written_together_is_what_a_pipe_takes_in_one_piece() -> None:
@@ -121,41 +129,44 @@ async def test_a_reader_that_stopped_does_not_hold_a_call_back(
 
 
 def test_what_waits_is_bounded_and_what_is_dropped_is_counted(pipe: tuple[int, int]) -> None:
-    lines = Lines(pipe[1], pause=0.05, most=100)
-    for _ in range(5):
-        lines.msg("x" * 40)
+    lines = Lines(pipe[1], pause=0.05, most=2)
+    for number in range(5):
+        lines.msg(told(f"{number}"))
     lines.flush()
     kept = read(pipe[0]).splitlines()
-    assert kept[:2] == ["x" * 40] * 2
-    assert {name: json.loads(kept[2])[name] for name in ("event", "level", "lines")} == {
-        "event": "lines_dropped",
-        "level": "warning",
-        "lines": 3,
-    }
-    lines.msg("again")
+    assert events("\n".join(kept)) == ["0", "1", "lines_dropped"]
+    assert {name: json.loads(kept[2])[name] for name in ("level", "lines")} == {"level": "warning", "lines": 3}
+    lines.msg(told("again"))
     lines.flush()
-    assert read(pipe[0]) == "again\n"
+    assert events(read(pipe[0])) == ["again"]
+
+
+def test_a_line_tells_the_instant_it_was_said_not_the_one_it_was_written(pipe: tuple[int, int]) -> None:
+    lines = Lines(pipe[1], pause=0.0)
+    lines.msg(told("then"))
+    lines.flush()
+    assert json.loads(read(pipe[0]))["at"] == "1970-01-01T00:00:00Z"
 
 
 def test_a_disk_that_refuses_stops_nobody(tmp_path: Path) -> None:
     read_only = os.open(tmp_path / "log", os.O_CREAT | os.O_RDONLY)
     lines = Lines(read_only, pause=0.0)
-    lines.msg("lost")
+    lines.msg(told("lost"))
     lines.flush()
     os.close(read_only)
 
 
 def test_a_forked_process_leaves_its_parent_s_lines_to_it(pipe: tuple[int, int]) -> None:
     lines = Lines(pipe[1], pause=0.05)
-    lines.msg("parent")
+    lines.msg(told("parent"))
     child = os.fork()
     if child == 0:
-        lines.msg("child")
+        lines.msg(told("child"))
         lines.flush()
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     lines.flush()
-    assert sorted(read(pipe[0]).splitlines()) == ["child", "parent"]
+    assert sorted(events(read(pipe[0]))) == ["child", "parent"]
 
 
 def test_what_a_library_says_is_a_line_that_tells_where_and_never_what() -> None:

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, cast
 
+from lxml import etree
 from zeep import xsd
+from zeep.loader import absolute_location
 from zeep.xsd.schema import Schema, SchemaDocument
 from zeep.xsd.types import builtins
 from zeep.xsd.types.unresolved import UnresolvedCustomType
@@ -56,7 +58,14 @@ class _Restricted(UnresolvedCustomType):
         return found
 
 
+_PLAIN_MEMBER = {"name", "type", "minOccurs", "maxOccurs", "nillable", "default"}
+
+
 class _Visitor(SchemaVisitor):
+    def __init__(self, schema: Any, document: Any) -> None:
+        super().__init__(schema, document)
+        self._kinds: dict[tuple[str, str], Any] = {}
+
     def visit_simple_type(self, node: Any, parent: Any) -> Any:
         found = super().visit_simple_type(node, parent)
         restriction = node.find(f"{XSD}restriction")
@@ -72,7 +81,41 @@ class _Visitor(SchemaVisitor):
             found.item_types += [self.visit_simple_type(each, node) for each in node.findall(f"{XSD}simpleType")]
         return found
 
-    visitors: Any = {**SchemaVisitor.visitors, f"{XSD}simpleType": visit_simple_type}
+    def visit_element(self, node: Any, parent: Any) -> Any:
+        """A member that only names its type, as nearly all are, is read in one go; zeep reads every other."""
+        name = node.get("name", "").strip()
+        prefix, _, kind = node.get("type", "").strip().partition(":")
+        namespace, target = node.nsmap.get(prefix), self.document._target_namespace
+        if (
+            not (name and kind and namespace and target and self.document._element_form == "qualified")
+            or ":" in name
+            or len(node)
+            or parent.tag == f"{XSD}schema"
+            or not _PLAIN_MEMBER.issuperset(node.keys())
+        ):
+            return super().visit_element(node, parent)
+        key = (namespace, kind)
+        if key not in self._kinds:
+            self._kinds[key] = self._get_type(etree.QName(namespace, kind))
+        most = node.get("maxOccurs", "1")
+        return xsd.Element(
+            name=etree.QName(target, name),
+            type_=self._kinds[key],
+            min_occurs=0 if parent.tag == f"{XSD}choice" else int(node.get("minOccurs", "1")),
+            max_occurs=most if most == "unbounded" else int(most),
+            nillable=node.get("nillable") == "true",
+            default=node.get("default"),
+        )
+
+    def _retrieve_data(self, url: Any, base_url: Any = None) -> Any:
+        """The loader's tree itself: zeep would parse its text a second time."""
+        return self.schema._transport.tree(absolute_location(url, base_url))
+
+    visitors: Any = {
+        **SchemaVisitor.visitors,
+        f"{XSD}simpleType": visit_simple_type,
+        f"{XSD}element": visit_element,
+    }
 
 
 class _Document(SchemaDocument):

@@ -18,11 +18,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from lxml import etree
 from zeep import xsd
+from zeep.loader import absolute_location
 from zeep.wsdl import Document
 from zeep.wsdl.bindings import Soap11Binding, Soap12Binding
 from zeep.xsd.types import builtins
@@ -187,6 +188,10 @@ class StrictDocument(Document):
                     document.register_type(kind._default_qname, _exact(kind, self.settings.strict))
         super().load(location)
 
+    def _get_xml_document(self, location: Any, **_: Any) -> Any:
+        """The loader's tree itself: zeep would parse its text a second time."""
+        return cast(Any, self.transport).tree(absolute_location(location, self.location))
+
 
 # --- files ------------------------------------------------------------------------------------------------------------
 
@@ -208,6 +213,11 @@ class Loader:
         self.addressed: set[str] = set()
 
     def load(self, url: str) -> bytes:
+        """What zeep asks for by itself (the SOAP encoding)."""
+        return bytes(etree.tostring(self.tree(url)))
+
+    def tree(self, url: str) -> Any:
+        """The root element of a document, set right."""
         self.documents += 1
         if self.documents > MAX_DOCUMENTS:
             raise refused(
@@ -226,7 +236,7 @@ class Loader:
                 f"The document {name} of the WSDL {self.wsdl.name} is refused: {reason}.",
             ) from None
         if root.get("targetNamespace") == SOAP_ENCODING:  # its `id` and `href` are resolved before decoding
-            return KNOWN_SCHEMAS[SOAP_ENCODING]
+            return etree.fromstring(KNOWN_SCHEMAS[SOAP_ENCODING])
         if root.tag == f"{{{WSDL}}}definitions":
             self._set_right(root)
         elif url == str(self.wsdl):
@@ -237,7 +247,7 @@ class Loader:
         for node in root.iter(f"{{{XSD}}}import"):
             if not node.get("schemaLocation") and (known := location_of(node.get("namespace"))):
                 node.set("schemaLocation", known)
-        return bytes(etree.tostring(root))
+        return root
 
     def _content(self, url: str) -> bytes:
         mapped = self._mapped(url) if url.rstrip("/") != SOAP_ENCODING.rstrip("/") else None

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from zeep import xsd
+from zeep.xsd.visitor import SchemaVisitor
 
 from sdk.errors import InvalidInput, Misconfigured, english
 from sdk.messages import Response
-from sdk.soap import Soap, wsdl
+from sdk.soap import Soap, facets, wsdl
 from sdk.soap.decoder import read
 from sdk.soap.encoder import encode, encode_answer
 from sdk.soap.values import plain
@@ -191,3 +192,37 @@ def test_an_item_that_a_list_of_words_cannot_carry_is_refused(words: list[Any]) 
     with pytest.raises(InvalidInput):
         soap.build("StringListTest", words)
     assert b">lac parc<" in soap.build("StringListTest", ["lac", "parc"])
+
+
+@pytest.mark.parametrize("path", _contracts())
+def test_members_read_in_one_go_are_those_that_zeep_reads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = _described(path)
+    monkeypatch.setitem(facets._Visitor.visitors, f"{facets.XSD}element", SchemaVisitor.visit_element)
+    assert found == _described(path)
+
+
+def _described(path: Path) -> list[Any] | str:
+    """Every element a contract leads to, each type by the place where it was first met."""
+    try:
+        types = wsdl._load(path, _locations(), True).document.types
+    except Misconfigured as refused:
+        return english(refused.message)
+    places: dict[int, int] = {}
+    told: list[Any] = []
+    waiting = [*sorted(types.elements, key=str), *sorted(types.types, key=lambda kind: str(kind.qname))]
+    for node in waiting:
+        if id(node) in places:
+            continue
+        places[id(node)] = len(places)
+        if isinstance(node, xsd.Element):
+            limits = (node.min_occurs, node.max_occurs, node.nillable, node.default, node.is_global)
+            told.append((node.qname.text, node.name, node.attr_name, *limits, type(node), _kind(node.type)))
+            waiting.append(node.type)
+        elif isinstance(node, xsd.ComplexType):
+            told.append((_kind(node), [(name, type(each)) for name, each in node.elements_nested]))
+            waiting += [each for _, each in node.elements]
+    return told
+
+
+def _kind(kind: Any) -> Any:
+    return kind.name, getattr(kind, "qname", None) and kind.qname.text, kind.is_global, type(kind).__mro__[1].__name__

@@ -22,7 +22,8 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import inf
+from math import inf, prod
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,12 +46,13 @@ _LISTED = "f CROSS JOIN r ON r.rid = f.rowid"
 _TRIGRAMS = 30  # of a word, that are measured: the rest of a longer one is looked for in the rows
 _SCANNED = 400  # trigrams above which a letter is so common that reading the rows finds it sooner
 _OPENED = 8  # lists, above which the first rows are better looked for in the rows themselves
-_READ = 300  # rows read at most for a few that are sought
 
 # What a question costs, in µs: it only chooses between ways that find the same rows.
 _OPEN = 10.0  # a list of rows, opened
 _WALK = 0.012  # an entry of a list
 _LOOK = 0.3  # a row looked at
+_READ = 0.15  # a row looked at, in the order of the file
+_BEGUN = 30.0  # what comes before the first row of a list
 _FOLD = 2.0  # a cell of it folded
 _GIVE = 1.5  # a row given
 _SAME = 0.67  # of the rows that hold one trigram of a word, those that hold another
@@ -206,7 +208,7 @@ class Index:
         enough = None if asked.order or asked.distinct else _least(asked.early, asked.limit, asked.offset)
         soon = enough is not None and self._hurried and enough * _GIVE <= _BUDGET
         lists: dict[str, list[_List]] = {}
-        if self.trigrams and fewest * look > 2 * _OPEN:
+        if (asked.words or held.texts) and self.trigrams and fewest * look > 2 * _OPEN:
             lists = self._lists([*asked.words, *held.texts])
             if not all(lists.values()):
                 return None
@@ -224,7 +226,7 @@ class Index:
             raise TooLong
         # The first rows of the rarest word are often soon found, unless something else refuses them.
         several = [one for each in lists.values() for one in each if one.opened <= _OPENED]
-        rarest = min(several, key=lambda one: one.rows, default=None)
+        rarest = min(several, key=_rows, default=None)
         taken = [rarest] if rarest and rarest.rows < fewest else []
         return self._by_lists(taken, asked.words, held, bounded=True)
 
@@ -245,10 +247,9 @@ class Index:
 
     def _common(self, lists: Mapping[str, Sequence[_List]], enough: int) -> bool:
         """Whether the words are met so often that reading the first rows costs less than opening a list."""
-        read = float(enough)
-        for several in lists.values():
-            read *= self.reading.rows / min([one.rows for one in several])
-        return read <= _READ
+        rarest = [min(several, key=_rows) for several in lists.values()]
+        read = enough * prod(self.reading.rows / one.rows for one in rarest)
+        return read * _READ <= _BEGUN + _OPEN * min(one.opened for one in rarest)
 
     def _taken(
         self, lists: Mapping[str, Sequence[_List]], rows: float, look: float
@@ -384,6 +385,9 @@ class _Connections:
 def _closed(connections: _Connections, database: sqlite3.Connection) -> None:
     connections.close()
     database.close()
+
+
+_rows = attrgetter("rows")
 
 
 class _List(NamedTuple):

@@ -124,6 +124,12 @@ class Index:
         """Closes the file; the index cannot be used afterwards. What a thread is reading, it reads to its end."""
         self._close()
 
+    def patient(self) -> Index:
+        """The same index, on the same connection, that gives up nothing."""
+        twin = copy(self)
+        twin._hurried = False
+        return twin
+
     @contextmanager
     def another(self) -> Iterator[Index]:
         """The same index for a thread. Raises OSError when its file has been replaced meanwhile."""
@@ -131,8 +137,8 @@ class Index:
         try:
             if _inode(self.path) != self.inode:
                 raise FileNotFoundError(self.path)
-            twin = copy(self)
-            twin._database, twin._hurried = database, False
+            twin = self.patient()
+            twin._database = database
             yield twin
         finally:
             self._connections.give_back(database)

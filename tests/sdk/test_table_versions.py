@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +63,7 @@ async def test_a_reader_in_flight_finishes_on_the_version_it_began_with(tmp_path
     path = streets(tmp_path / "rues.csv", 2_000, "Rue")
     table = table_of(path)
     await table.refresh()
-    index = await table._ready()
+    index = await table._versions.current()
     with index.another() as twin:
         rows = iter(twin.select(["nom"], Question()))
         assert next(rows) == ("Rue 0",)
@@ -70,6 +71,17 @@ async def test_a_reader_in_flight_finishes_on_the_version_it_began_with(tmp_path
         await table.refresh()
         assert (await table.rows(limit=1))[0]["nom"] == "Quai 0"
         assert {name.split()[0] for (name,) in rows} == {"Rue"}
+    await table.close()
+
+
+async def test_an_index_taken_away_answers_those_who_hold_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = table_of(streets(tmp_path / "rues.csv", 2_000, "Rue"))
+    await table.refresh()
+    shutil.rmtree(tmp_path / "index")
+    monkeypatch.setattr(indexes, "_FEW", 0)
+    monkeypatch.setattr(indexes, "_BUDGET", 0.0)  # µs: in a thread
+    assert len(await table.choices(q="rue")) == 2_000
+    assert [choice.id for choice in await table.choices(q="rue 7", limit=2)] == ["7", "17"]
     await table.close()
 
 
@@ -84,14 +96,14 @@ from sdk.tabular import Table
 async def main():
     table = Table(Path(sys.argv[1]), folder=Path(sys.argv[2]), id="id", text="nom")
     built = []
-    build = table._build
+    build = table._versions._build
     async def counted(*asked):
         built.append(1)
         return await build(*asked)
-    table._build = counted
+    table._versions._build = counted
     sys.stdin.readline()
     found = await table.choices(q="rue 19999", limit=5)
-    print(json.dumps([len(built), [choice.id for choice in found], (await table._ready()).inode]))
+    print(json.dumps([len(built), [choice.id for choice in found], (await table._versions.current()).inode]))
     await table.close()
 
 asyncio.run(main())

@@ -397,7 +397,7 @@ async def test_a_refusal_is_known_to_the_other_processes(trees: Path) -> None:
 
 async def test_a_file_changed_while_it_is_read_is_read_again(trees: Path) -> None:
     table = table_of(trees)
-    build = table._build
+    build = table._versions._build
 
     async def build_slowly(*asked: object) -> object:
         reading = await build(*asked)  # type: ignore[arg-type]
@@ -405,7 +405,7 @@ async def test_a_file_changed_while_it_is_read_is_read_again(trees: Path) -> Non
             write(trees, TREES + "\n012;Tilleul;Sud;8;\n")
         return reading
 
-    table._build = build_slowly  # type: ignore[method-assign, assignment]
+    table._versions._build = build_slowly  # type: ignore[method-assign, assignment]
     assert (await table.refresh()).rows == 5
     assert len(await table.rows()) == 5
     await table.close()

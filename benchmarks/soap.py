@@ -32,7 +32,8 @@ from benchmarks.processes import cpu_of, first_answer, free_port, on_cores, runn
 from benchmarks.soap_connector import ACCEPTED, LARGE
 from benchmarks.soap_publisher import WSDL, answer
 from sdk.soap import Soap
-from sdk.soap.decoder import decode, read
+from sdk.soap.decoder import decode
+from sdk.soap.envelopes import read
 from sdk.soap.large import Job, Source, read_by_steps
 
 API_KEY = "a-key-for-the-benchmark"

@@ -12,10 +12,11 @@ import codecs
 import re
 import threading
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from random import randrange
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from xml.etree import ElementTree
 
 import pydantic
 from lxml import etree
@@ -33,6 +34,7 @@ MAX_DEPTH = 200
 PARSER_DEPTH = 256  # what the parser itself refuses to exceed, for nothing, unless the document is `huge`
 MAX_NAMES = 20_000
 SMALL = 64 * 1024  # below, a document cannot hold enough elements or names to hurt
+MAX_TEXT = 10_000_000  # bytes of one text that the parser takes, unless the document is `huge`
 OFF_THE_LOOP = 256 * 1024
 
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
@@ -40,7 +42,10 @@ _NIL = f"{{{XSI}}}nil"
 
 _DECLARATION = re.compile(r"<\?xml\s[^>]{0,300}?\?>", re.ASCII)
 _DECLARED_ENCODING = re.compile(rb"""^\s*<\?xml\b[^>]{0,200}?\bencoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
-_PLAINLY_UTF8 = re.compile(rb"""<(?:\?xml version=["']1.0["'](?: encoding=["'](?i:utf-8)["'])? ?\?>|[A-Za-z])""")
+_PLAINLY_UTF8 = re.compile(
+    rb"""(?:<\?xml version=["']1\.0["'](?: encoding=["'](?i:utf-8)["'])?(?: standalone=["'](?:yes|no)["'])? ?\?>\s*)?"""
+    rb"(?=<[A-Za-z])"
+)
 _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
@@ -102,8 +107,23 @@ def parse_strictly(
     charset: str | None = None,
 ) -> Element:
     """`parse` for the documents of nobody in particular: raises `XmlRefused`."""
-    content = _utf8(data, charset, max_bytes)
-    _refuse_doctype(content)
+    content = in_utf8(data, charset=charset, max_bytes=max_bytes)
+    return parse_utf8(content, max_elements=max_elements, max_depth=max_depth, max_names=max_names, huge=huge)
+
+
+def parse_utf8(
+    content: bytes,
+    *,
+    max_elements: int = MAX_ELEMENTS,
+    max_depth: int = MAX_DEPTH,
+    max_names: int = MAX_NAMES,
+    huge: bool = False,
+) -> Element:
+    """`parse_strictly` for what `in_utf8` gave."""
+    huge = huge and len(content) > MAX_TEXT  # in a smaller one the parser's own limits are free, and harmless
+    declared = not _begins_with_its_root(content)
+    if declared:
+        _refuse_doctype(content)
     try:
         if _is_worth_counting(content, max_elements, max_names):
             root = _counted(content, _options(huge), max_elements, max_names)
@@ -113,7 +133,8 @@ def parse_strictly(
         raise _refused(error) from None
     if (max_depth < PARSER_DEPTH or huge) and _is_deeper(root, max_depth):
         raise XmlRefused(f"deeper than {max_depth} elements")
-    _refuse_internal_subset(root)
+    if declared:
+        _refuse_internal_subset(root)
     return root
 
 
@@ -223,47 +244,59 @@ def _counted(content: bytes, options: Mapping[str, Any], max_elements: int, max_
     return parser.close()
 
 
-class Crowded(Exception):
-    """The document may hold too many elements or names: it must be counted while it is parsed, as `parse` does."""
+class Growing:
+    """A document whose elements are read, and removed, while the rest of it is still being parsed.
 
-
-class Feed:
-    """A document parsed piece by piece, so that no piece holds the loop: `root` is there from its start tag on.
-
-    Elements that are followed by another one may be read and removed. Refuses what `parse` refuses (`XmlRefused`).
+    It is a tree of ElementTree: its elements cost a quarter of lxml's to walk, and its names are forgotten with it,
+    which is why they are not counted. It holds to the other limits of `parse`, but for a depth that begins and ends in
+    one piece; and it takes nothing that `parse` refuses, but for a namespace that is no URI and an `xml:id` that is no
+    name.
     """
 
-    def __init__(
-        self, data: bytes, roots: Sequence[str], *, max_bytes: int, huge: bool = False, charset: str | None = None
-    ) -> None:
-        self._content = _utf8(data, charset, max_bytes)
-        _refuse_doctype(self._content)
-        self._sample = _Sample(MAX_ELEMENTS, MAX_NAMES)
-        self._at = self._looked = 0
-        self._parser: Any = etree.XMLPullParser(events=("start",), tag=roots, **_options(huge))
-        self.root: Element | None = None
+    def __init__(self, content: bytes, size: int = 4 * 1024, *, huge: bool = False) -> None:
+        """`content` is what `in_utf8` gave, `size` the bytes of a piece. Raises `XmlRefused`."""
+        if not _begins_with_its_root(content) or (len(content) > MAX_TEXT and not huge):
+            raise XmlRefused("something before its root, or as large as a text may not be")
+        self._content = content
+        self._size = self._next_size = size
+        self._at = self._elements = 0
+        self._builder = ElementTree.TreeBuilder()
+        self._above = self._last = self._builder.start("", {})
+        self._parser = ElementTree.XMLParser(target=self._builder)  # noqa: S314 (no entity without a DOCTYPE)
+        self.ended = False
 
-    def step(self, size: int = 4 * 1024) -> bool:
-        """Parses the next bytes; False when there are no more. Raises `Crowded`."""
+    @property
+    def root(self) -> Element | None:
+        """The root element, from its start tag on. An element is whole when another follows it, or it has `ended`."""
+        return self._above[0] if len(self._above) else None
+
+    def step(self) -> tuple[int, int]:
+        """Parses the next piece: from which byte to which. Raises `XmlRefused`, for `parse` to say it better."""
+        start, end = self._at, min(self._at + self._next_size, len(self._content))
         try:
-            if self._at >= len(self._content):
-                self.root = self._parser.close()
-                _refuse_internal_subset(self.root)
-                return False
-            if self._at >= self._looked:
-                if self._sample.look(self._content, self._looked):
-                    raise Crowded
-                self._looked += _Sample.PERIOD
-            self._parser.feed(self._content[self._at : self._at + size])
-            self._at += size
-            for _, element in self._parser.read_events():
-                self.root = element if self.root is None else self.root
-        except (etree.LxmlError, ValueError) as error:
-            raise _refused(error) from None
-        return True
+            self._parser.feed(self._content[start:end])
+            if end == len(self._content):
+                self._parser.close()
+                self.ended = True
+        except (ElementTree.ParseError, ValueError) as error:
+            raise XmlRefused(f"not well-formed: {type(error).__name__}") from None
+        self._at = end
+        self._elements += self._content.count(b"<", start, end)  # one at least for each
+        if self._elements > MAX_ELEMENTS:
+            raise XmlRefused(f"more than {MAX_ELEMENTS} elements")
+        last, depth = self._above, 0
+        while len(last):
+            last, depth = last[-1], depth + 1
+        if depth > PARSER_DEPTH:
+            raise XmlRefused(f"deeper than {PARSER_DEPTH} elements")
+        # Where no element began, the parser looks again at all that it did not finish: more must come at once.
+        self._next_size = 2 * self._next_size if last is self._last else self._size
+        self._last = last
+        return start, end
 
 
-def _utf8(data: str | bytes, charset: str | None, max_bytes: int) -> bytes:
+def in_utf8(data: str | bytes, *, charset: str | None = None, max_bytes: int = MAX_BYTES) -> bytes:
+    """A document in UTF-8, without mark nor declaration: nothing is left to say otherwise. Raises `XmlRefused`."""
     if isinstance(data, str):
         if len(data) > max_bytes:
             raise XmlRefused(f"larger than {max_bytes} bytes")
@@ -276,10 +309,9 @@ def _utf8(data: str | bytes, charset: str | None, max_bytes: int) -> bytes:
         charset = "utf-8"
     if len(data) > max_bytes:
         raise XmlRefused(f"larger than {max_bytes} bytes")
-    if data[:1] == b"<" and charset in (None, "utf-8", "UTF-8") and _PLAINLY_UTF8.match(data):
-        encoding = "utf-8"
-    else:
-        encoding = _encoding(data, charset)
+    if charset in (None, "utf-8", "UTF-8") and (plainly := _PLAINLY_UTF8.match(data)):
+        return data[plainly.end() :]
+    encoding = _encoding(data, charset)
     if encoding == "utf-8":
         content = data.removeprefix(codecs.BOM_UTF8).lstrip()
     else:
@@ -323,6 +355,16 @@ def _codec(name: str) -> str:
         return name
     except ValueError:
         return "unknown"
+
+
+def to_lxml(element: Element) -> Element:
+    """An element of `Growing`, as `parse` would give it. Raises `XmlRefused`."""
+    return parse_strictly(ElementTree.tostring(element))
+
+
+def _begins_with_its_root(content: bytes) -> bool:
+    """No DOCTYPE can come after that."""
+    return content[:1] == b"<" and content[1:2].isalpha()
 
 
 def _refuse_doctype(content: bytes) -> None:

@@ -23,8 +23,9 @@ from sdk.files import File
 from sdk.messages import Request, Response
 
 from . import wsdl as grammar
-from .decoder import Answer, SoapFault, read, read_request
+from .decoder import Answer, SoapFault
 from .encoder import NIL, UsernameToken, encode, encode_answer, encode_fault, http_headers
+from .envelopes import LONG, read, read_request
 from .large import Job, Source, apart, read_large
 from .meanings import (
     REFUSED_SECURITY,
@@ -265,7 +266,7 @@ class Soap:
         if not self._expects_value(operation, response):
             return Answer()
         if len(response.body) <= LARGE:
-            await operation.prepare()
+            await operation.prepare(arriving=len(response.body) > LONG)
             answer = self._read(operation, response, limit)
             way = "compiled" if answer is not None and answer.compiled else "zeep"
         else:

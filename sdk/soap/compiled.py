@@ -1,9 +1,10 @@
-"""Readers compiled from the types of a contract: one flat Python function per structure, over the lxml tree.
+"""Readers compiled from the types of a contract: one flat Python function per structure, over a tree of lxml or
+ElementTree.
 
 `Readers` walks zeep's own type objects once and writes, for each structure, the function one would write by hand:
 
     def Book(element, absent=True):
-        children = iter(element)
+        children = iter(element[:])
         child = next(children, END)
         tag = child.tag
         if not tag and absent and is_bare(element):
@@ -15,7 +16,10 @@
             child = next(children, END)
             tag = child.tag
         …
-        return Record({'code': v_code, 'subject': v_subject})
+        value = Record()
+        value['code'] = v_code
+        value['subject'] = v_subject
+        return value
 
 A reader answers what it was compiled for and nothing else: at anything unexpected (an element out of order, a text that
 does not convert) it raises, and the caller lets zeep decide, so that errors, tolerance and rare shapes are zeep's own.
@@ -46,11 +50,11 @@ from zeep.xsd.types import builtins
 from sdk import xml
 from sdk.errors import Text
 
-from .instance import XSI_NIL, XSI_TYPE, is_bare, is_odd, settle
+from .instance import XSI_NIL, XSI_TYPE, is_bare, is_nil, settle
 from .reader import BadValue, Reference
 from .values import Record, plain
 
-__all__ = ["UNSURE", "Arrival", "Readers", "Unsure"]
+__all__ = ["UNSURE", "Readers", "Unsure"]
 
 
 class Unsure(Exception):
@@ -107,6 +111,7 @@ class Readers:
             "Unsure": Unsure,
             "END": _End,
             "is_bare": is_bare,
+            "is_nil": is_nil,
             "shown": plain,
             "decimal": _decimal,
             "rest": _rest,
@@ -118,11 +123,12 @@ class Readers:
         return self._space[self._named(kind, hint, "typed" if typed else "plain")]
 
     def arriving(self, kind: Any, hint: str = "") -> Any:
-        """`(element, arrival) → generator` whose result is the value; None where nothing repeats, or zeep is needed."""
-        if not _grows(kind, set()):
+        """`(element, closed) → generator` whose result is the value, of an element of `xml.Growing`; `closed()` tells
+        whether it has come whole. None where nothing repeats, a type holds itself, or zeep is needed."""
+        if self.left(kind, hint) or not _grows(kind, set()) or _nests(kind, [], set()):
             return None
         name = self._named(kind, hint, "arriving")
-        return None if self.left(kind, hint) or self.functions[name].reason else self._space[name]
+        return None if self.functions[name].reason else self._space[name]
 
     def by_steps(self, kind: Any, hint: str = "", *, arriving: bool = False) -> Iterator[None]:
         """Compiles all that `whole`, or `arriving`, compiles for a type: one structure a step, the innermost first."""
@@ -221,7 +227,7 @@ class Readers:
 
 _TAKEN = {
     *(*keyword.kwlist, *dir(python)),
-    *("absent", "arrival", "child", "children", "element", "following", "found", "seen", "tag", "value", "x"),
+    *("absent", "child", "children", "closed", "element", "found", "seen", "tag", "value", "x"),
 }
 """Names that a function already uses."""
 
@@ -265,6 +271,8 @@ class _Source:
             name = kind.elements_nested[0][0]
             self._declare(name, None)
             self._add(1, f"{self._members[name]} = {self._simple(content.type, 'element')}")
+            if kind.attributes:  # nil, it would have none
+                self._add(1, f"if {self._members[name]} is None and is_nil(element):", "    raise Unsure")
         else:
             self._first()
             if content is not None:
@@ -276,14 +284,14 @@ class _Source:
         for name, attribute in kind.attributes:
             self._attribute(name, attribute)
         self._result(elements, top_choice)
-        parameters = "element, arrival, absent=True" if self._arriving else "element, absent=True"
+        parameters = "element, closed, absent=True" if self._arriving else "element, absent=True"
         return "\n".join([f"def {self._function.name}({parameters}):", *self._lines]) + "\n"
 
     def _result(self, elements: Mapping[str, str], top_choice: bool) -> None:
         if self._lines[-1:] == ["    return None"] and not self._members:
             return
         own = [(name, variable) for name, variable in self._members.items() if not top_choice or name not in elements]
-        self._add(1, "value = Record({" + ", ".join(f"{name!r}: {variable}" for name, variable in own) + "})")
+        self._add(1, "value = Record()", *(f"value[{name!r}] = {variable}" for name, variable in own))
         if top_choice and any(node.accepts_multiple for _, node in _flat(self._kind.elements_nested)):
             raise Left(Text("un choix d'éléments répétés", en="a choice of repeated elements"))
         if top_choice and elements:  # zeep shows the members of a choice only when one of them holds something
@@ -311,25 +319,22 @@ class _Source:
 
     def _first(self) -> None:
         if self._arriving:
-            self._add(1, "while arrival.lacks_child(element):", "    yield")
+            self._add(1, "while not len(element) and not closed():", "    yield")
             self._add(1, "child = element[0] if len(element) else END")
         else:
-            self._add(1, "children = iter(element)", "child = next(children, END)")
+            self._add(1, "children = iter(element[:])", "child = next(children, END)")
         self._add(1, "tag = child.tag", "if not tag and absent and is_bare(element):", "    return None")
 
     def _step(self, depth: int) -> None:
-        following = "arrival.past(child, following)" if self._arriving else "next(children, END)"
-        self._add(depth, f"child = {following}", "tag = child.tag")
+        if self._arriving:
+            self._add(depth, "del element[0]", "child = element[0] if len(element) else END", "tag = child.tag")
+        else:
+            self._add(depth, "child = next(children, END)", "tag = child.tag")
 
     def _wait(self, depth: int) -> None:
         """Until the current child has come whole."""
         if self._arriving:
-            self._add(depth, "while (following := child.getnext()) is None and arrival.lacks(child):", "    yield")
-
-    def _complete(self, depth: int) -> None:
-        self._wait(depth)
-        if self._arriving:
-            self._add(depth, "if arrival.marked:", "    arrival.refuse_odd(child)")
+            self._add(depth, "while len(element) < 2 and not closed():", "    yield")
 
     # Groups of elements.
 
@@ -378,14 +383,13 @@ class _Source:
     def _take(self, element: Any, variable: str, depth: int) -> None:
         """Reads the current child into its variable, and goes to the next one."""
         if element.accepts_multiple:
-            self._complete(depth)
+            self._wait(depth)
             self._add(depth, f"{variable}.append({self._value(element)})")
         elif self._arriving and _grows(element.type, set()):
             called = self._call(element, "arriving")
-            self._add(depth, "arrival.refuse_marked(child)", f"{variable} = yield from {called}(child, arrival)")
-            self._wait(depth)
+            self._add(depth, f"{variable} = yield from {called}(child, lambda: len(element) > 1 or closed())")
         else:
-            self._complete(depth)
+            self._wait(depth)
             self._add(depth, f"{variable} = {self._value(element)}")
         self._step(depth)
 
@@ -456,7 +460,6 @@ class _Source:
         if most is None:
             self._add(depth, "if tag:", f"    {variable} = []")
         self._add(depth, "if tag:" if most == 1 else "while tag:")
-        self._complete(depth + 1)
         if known:  # zeep reads a declared element even in another namespace than its own
             self._add(depth + 1, f"if tag.rpartition('}}')[2] in {known!r}:", "    raise Unsure")
         if most == 1:
@@ -603,6 +606,19 @@ def _grows(kind: Any, seen: set[int]) -> bool:
     return any(isinstance(node, xsd.Element) and _grows(node.type, seen) for _, node in members)
 
 
+def _nests(kind: Any, above: list[Any], done: set[int]) -> bool:
+    """Whether a type holds itself, so that an answer of it may be as deep as it likes."""
+    if not isinstance(kind, xsd.ComplexType) or id(kind) in done:
+        return False
+    if any(kind is each for each in above):
+        return True
+    members = [node.type for _, node in _flat(kind.elements_nested) if isinstance(node, xsd.Element)]
+    if any(_nests(each, [*above, kind], done) for each in members):
+        return True
+    done.add(id(kind))
+    return False
+
+
 # --- texts to values --------------------------------------------------------------------------------------------------
 
 _TEXTS = (builtins.String, builtins.HexBinary)
@@ -701,43 +717,3 @@ def _rest(element: Any, known: tuple[str, ...]) -> Any:
     """The attributes the schema does not name."""
     left = {name: value for name, value in element.attrib.items() if name not in known and name != XSI_TYPE}
     return None if list(left) == [XSI_NIL] else plain(left)
-
-
-# --- an element that still arrives ------------------------------------------------------------------------------------
-
-
-class Arrival:
-    """What the reader of an unfinished tree asks: what is there, and what is complete.
-
-    An element is complete when another follows it. What was read is removed, so that memory stays small.
-    """
-
-    def __init__(self, *, marked: bool) -> None:
-        self.marked = marked
-        """Whether elements may be nil or announce a type."""
-        self.ended = False
-
-    def lacks_child(self, element: Any) -> bool:
-        """Whether one must wait to know if the element has a child."""
-        return not len(element) and not self.ended and element.getnext() is None
-
-    def lacks(self, child: Any) -> bool:
-        """Whether one must wait for the rest of a child that no other follows."""
-        return not self.ended and child.getparent().getnext() is None
-
-    def past(self, child: Any, following: Any) -> Any:
-        """The element after a complete one, which is forgotten."""
-        if following is None:
-            return _End
-        child.getparent().remove(child)
-        return following
-
-    def refuse_odd(self, element: Any) -> None:
-        """Refuses what is not read as it stands (`is_odd`)."""
-        if is_odd(element):
-            raise Unsure
-
-    def refuse_marked(self, element: Any) -> None:
-        """Refuses an element that is nil or announces a type."""
-        if any(name.startswith(f"{{{xml.XSI}}}") for name in element.attrib):
-            raise Unsure

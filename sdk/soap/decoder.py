@@ -1,8 +1,8 @@
-"""From the bytes of a SOAP answer to plain values, by the types its WSDL declares.
+"""From a SOAP envelope to plain values, by the types its WSDL declares.
 
-`decode(operation, envelope)` is the one door to the codec behind (zeep's reader today). Values are plain: `Record`
-(a dictionary), list, str, int, Decimal, date, datetime, bool, bytes, `File`. Cardinality comes from the schema: a list
-of one is a list, an absent list is `[]`, an absent optional value is None.
+`decode(operation, envelope)` is the one door to the codecs behind: compiled readers, and zeep. Values are plain:
+`Record` (a dictionary), list, str, int, Decimal, date, datetime, bool, bytes, `File`. Cardinality comes from the
+schema: a list of one is a list, an absent list is `[]`, an absent optional value is None.
 """
 
 # mypy: disallow-untyped-calls=False
@@ -10,7 +10,6 @@ of one is a list, an absent list is `[]`, an absent optional value is None.
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,10 +23,8 @@ from zeep.xsd.valueobjects import CompoundValue
 from sdk import xml
 from sdk.files import File
 
-from . import mime
 from .compiled import UNSURE, Unsure
-from .instance import XSI_NIL, XSI_TYPE, is_odd, settle
-from .known_schemas import SOAP_ENCODING, SOAP_ENCODING_12
+from .instance import XSI_TYPE, Marks, is_nil, is_odd, settle
 from .mime import Part
 from .reader import BadValue
 from .references import ReferenceRefused, without_references
@@ -36,42 +33,17 @@ from .wsdl import ENVELOPES, Operation, shown_member
 
 __all__ = [
     "TAGS",
+    "XOP",
     "Answer",
     "SoapFault",
+    "attach",
     "decode",
     "headers",
-    "may_be_attached",
-    "may_be_marked",
     "named",
-    "only_envelope",
-    "read",
-    "read_request",
     "shown",
 ]
 
 XOP = "http://www.w3.org/2004/08/xop/include"
-XOP_INCLUDE = f"{{{XOP}}}Include"
-_XOP_BYTES, _XSI_BYTES = XOP.encode(), xml.XSI.encode()
-
-
-def may_be_attached(content: bytes) -> bool:
-    """Whether something in the bytes of an envelope may refer to what travels beside it."""
-    return _XOP_BYTES in content or not _is_ascii_compatible(content)
-
-
-def may_be_marked(content: bytes) -> bool:
-    """Whether an element may be nil or announce a type: nearly every answer declares the prefix, few use it."""
-    marked = _XSI_BYTES in content and (b":nil" in content or b":type" in content)
-    return marked or not _is_ascii_compatible(content)
-
-
-def _is_ascii_compatible(content: bytes) -> bool:
-    start = content[:64].removeprefix(codecs.BOM_UTF8).lstrip()
-    return start[:1] == b"<" and start[1:2] != b"\0"
-
-
-_ENVELOPE_END = re.compile(rb"</(?:[A-Za-z_][\w.-]*:)?Envelope\s*>")
-_ENVELOPE_START = re.compile(rb"<\?xml\b|<(?:[A-Za-z_][\w.-]*:)?Envelope\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,66 +78,23 @@ class Answer:
     """Whether a compiled reader gave the value, not zeep."""
 
 
-# --- bytes to an envelope ---------------------------------------------------------------------------------------------
-
-
-def read(
-    operation: Operation, body: bytes, content_type: str = "", *, max_bytes: int = xml.MAX_BYTES, huge: bool = False
-) -> Answer:
-    """The answer in a body, a fault included. Raises `UpstreamInvalid` when it is neither."""
-    if not body or body.isspace():
-        raise invalid("empty body")
-    try:
-        parts = mime.split(body, content_type)
-    except mime.MultipartRefused as refused:
-        raise invalid(str(refused)) from None
-    content, others = (parts[0].content, parts[1]) if parts else (body, [])
-    kind, parameters = mime.media_type(parts[0].headers.get("content-type", "") if parts else content_type)
-    if operation.encoded:
-        content = content.replace(SOAP_ENCODING_12.encode(), SOAP_ENCODING.encode())
-    try:
-        root = xml.parse_strictly(
-            only_envelope(content),
-            max_bytes=max_bytes,
-            max_depth=xml.PARSER_DEPTH,
-            huge=huge,
-            charset=parameters.get("charset"),
-        )
-    except xml.XmlRefused as refused:
-        raise invalid(f"{kind or 'no type'}: {refused}") from None
-    attached = bool(others) or may_be_attached(content)
-    return decode(operation, root, others, attached=attached, bare=not may_be_marked(content))
-
-
-def only_envelope(content: bytes) -> bytes:
-    """Without what some servers leave before the declaration or after the envelope."""
-    if content.startswith(b"<") and content.endswith(b"Envelope>"):
-        return content
-    start = content.lstrip()[:4]
-    if start[:1] != b"<" and b"\x00" not in start and not start.startswith(b"\xef\xbb\xbf"):
-        found = _ENVELOPE_START.search(content)
-        content = content[found.start() :] if found else content
-    tail = content[-4096:]
-    found = None
-    for found in _ENVELOPE_END.finditer(tail):  # noqa: B007
-        pass
-    if found and tail[found.end() :].strip():
-        return content[: len(content) - len(tail) + found.end()]
-    return content
-
-
 # --- an envelope to values --------------------------------------------------------------------------------------------
 
 
 def decode(
-    operation: Operation, envelope: Any, parts: Sequence[Part] = (), *, attached: bool = True, bare: bool = False
+    operation: Operation,
+    envelope: Any,
+    parts: Sequence[Part] = (),
+    *,
+    attached: bool = True,
+    marks: Marks = Marks.UNKNOWN,
 ) -> Answer:
     """The value of an answer, as the operation's output type says; `parts` are what travelled beside the envelope.
 
     The answer's wrapper is not shown: when it holds a single element, the value is that element's; and when that is in
     turn a structure of a single element without attribute (`ArrayOf…`), its content. Both follow from the types alone.
-    `attached` is False where nothing in the envelope can refer to a part, `bare` is True where none of its elements has
-    an `xsi:` attribute.
+    What is known from the bytes: `attached` is False where nothing in the envelope can refer to a part, `marks` are
+    those of its elements.
     """
     tags = TAGS.get(envelope.tag)
     if tags is None:
@@ -185,12 +114,15 @@ def decode(
         if child.tag in (tags.fault, "Fault"):
             fault = child
             break
-    nil = not bare and next(iter(body), envelope).get(XSI_NIL) in ("true", "1")
-    typed = False
-    if not bare and (attached or header is not None or fault is not None or is_odd(envelope)):
-        typed = settle(envelope, operation.contract.document.types)
+    nil = typed = False
+    if marks is not Marks.NONE:
+        nil = is_nil(next(iter(body), envelope))
+        if (nil or attached or header is not None or fault is not None) or (
+            marks is Marks.UNKNOWN and is_odd(envelope)
+        ):
+            typed = settle(envelope, operation.contract.document.types)
     if attached:
-        _attach(envelope)
+        attach(envelope)
     try:
         if fault is not None:
             return Answer(fault=_fault(operation, fault, parts))
@@ -265,9 +197,9 @@ def _value(operation: Operation, body: Any, parts: Sequence[Part], *, typed: boo
             raise invalid(f"<{xml.local(element)[:60]}> instead of <{output.body.name}>")
         if operation.grammar.style == "rpc":
             _name_result(element, output.body.type)
-    if not attached and operation.uncompiled is None:
+    if not attached and operation.whole is not None:
         try:
-            read = operation.contract.readers.whole(output.body.type, output.body.name, typed=typed)
+            read = operation.typed if typed else operation.whole
             return shown(operation, read(element, False), element if typed else None), True
         except UNSURE:
             settle(element, schema)  # zeep says what it is worth
@@ -363,37 +295,13 @@ def headers(operation: Operation, header: Any, parts: Sequence[Part]) -> dict[st
     return found
 
 
-def _attach(envelope: Any) -> None:
+def attach(envelope: Any) -> None:
     """Contents that travel beside the envelope marked by their reference."""
-    for include in list(envelope.iter(XOP_INCLUDE)):
+    for include in list(envelope.iter(f"{{{XOP}}}Include")):
         parent = include.getparent()
         parent.remove(include)
         href = include.get("href", "")
         parent.text = href if href.startswith("cid:") else "cid:"
-
-
-# --- the publisher's side ---------------------------------------------------------------------------------------------
-
-
-def read_request(
-    operations: Mapping[str, Operation], body: bytes, content_type: str = ""
-) -> tuple[str, dict[str, Any]]:
-    """(operation, arguments) of a request, recognised by its body's first element. Raises `UpstreamInvalid`."""
-    _, parameters = mime.media_type(content_type)
-    envelope = xml.parse(only_envelope(body), charset=parameters.get("charset"), huge=True, max_bytes=len(body) + 1)
-    content: Any = next((child for child in envelope if xml.local(child) == "Body"), [])
-    element = next(iter(content), None)
-    for name, operation in operations.items():
-        expected = operation.grammar.input.body
-        if (expected is None) == (element is None) and (element is None or named(element, expected.qname)):
-            schema = operation.contract.document.types
-            settle(envelope, schema)
-            _attach(envelope)
-            value = expected.parse(element, schema) if expected is not None else None
-            if isinstance(value, CompoundValue):
-                return name, dict(plain(value))
-            return name, {} if value is None else {expected.name: plain(value)}
-    raise invalid("a request for no operation of this contract")
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------

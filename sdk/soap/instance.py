@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+from enum import Enum
 from typing import Any
 
 import zeep.exceptions
@@ -14,7 +16,7 @@ from sdk import xml
 
 from .values import invalid
 
-__all__ = ["XSI_NIL", "XSI_TYPE", "is_bare", "is_odd", "settle"]
+__all__ = ["XSI_NIL", "XSI_TYPE", "Marks", "is_bare", "is_marked", "is_nil", "is_odd", "marks_of", "settle"]
 
 XSI_TYPE = f"{{{xml.XSI}}}type"
 XSI_NIL = f"{{{xml.XSI}}}nil"
@@ -28,6 +30,44 @@ _ODD: Any = etree.XPath(
 )
 _MARKED: Any = etree.XPath("descendant-or-self::*[@i:*]", namespaces={"i": xml.XSI})
 
+_XSI_BYTES = xml.XSI.encode()
+_ANNOUNCED = re.compile(rb":type\s*=")
+_LONGEST = 64  # bytes in which a mark is whole
+_NIL = re.compile(rb":nil")
+_FULL_NIL = re.compile(rb""":nil(?!=["'](?:true|1)["']\s*(?:/>|></))""")
+
+
+class Marks(Enum):
+    """What the bytes of a document tell of the marks of its elements."""
+
+    NONE = 0
+    """None is nil or announces a type: nearly every answer declares the prefix, few use it."""
+    EMPTY = 1
+    """None announces a type, and those that are nil have nothing inside: they read the same as if they were not."""
+    UNKNOWN = 2
+    """The tree must be asked (`is_odd`)."""
+
+
+def marks_of(content: bytes) -> Marks:
+    """Those of a document in UTF-8."""
+    if _XSI_BYTES not in content:
+        return Marks.NONE
+    if _ANNOUNCED.search(content):
+        return Marks.UNKNOWN
+    nil = _NIL.search(content)
+    if nil is None:
+        return Marks.NONE
+    return Marks.UNKNOWN if _FULL_NIL.search(content, nil.start()) else Marks.EMPTY
+
+
+def is_marked(content: bytes, start: int, end: int) -> bool:
+    """Whether the marks of a piece of a document in UTF-8, from `start` to `end`, are unknown."""
+    for mark in (_ANNOUNCED, _FULL_NIL):
+        found = mark.search(content, start, end + _LONGEST)
+        if found is not None and found.start() < end:
+            return True
+    return False
+
 
 def is_odd(tree: Any) -> bool:
     """Whether something in it must be settled before it is read: a type announced, or a nil element that is not empty.
@@ -38,8 +78,14 @@ def is_odd(tree: Any) -> bool:
 
 
 def is_bare(element: Any) -> bool:
-    """Whether an element has no attribute but `xsi:nil`."""
-    return not element.attrib or element.attrib.keys() == [XSI_NIL]
+    """Whether an element has no attribute, or is nil, whatever the others say."""
+    attributes = element.attrib
+    return not attributes or is_nil(element) or (len(attributes) == 1 and XSI_NIL in attributes)
+
+
+def is_nil(element: Any) -> bool:
+    """Whether an element says that it is nil."""
+    return element.get(XSI_NIL) in ("true", "1")
 
 
 def settle(tree: Any, schema: Any) -> bool:
@@ -50,13 +96,13 @@ def settle(tree: Any, schema: Any) -> bool:
     typed = False
     known: dict[Any, bool] = {}
     for element in _MARKED(tree):
-        nil, name = element.get(XSI_NIL), element.get(XSI_TYPE)
-        if nil in ("true", "1"):
+        name = element.get(XSI_TYPE)
+        if is_nil(element):
             element.attrib.clear()
             element.text = None
             del element[:]
             continue
-        if nil is not None:
+        if XSI_NIL in element.attrib:
             del element.attrib[XSI_NIL]
         if name is not None:
             prefix, colon, local = name.strip().rpartition(":")

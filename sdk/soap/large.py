@@ -1,7 +1,7 @@
 """Large answers, read without holding the loop.
 
-By steps on the loop where compiled readers can follow a tree that is still being parsed; in one process apart where
-zeep is needed or nothing repeats. What comes back from that process comes in slices, for the same reason.
+By steps on the loop where compiled readers can follow a tree that is still growing; in one process apart where zeep is
+needed or nothing repeats. What comes back from that process comes in slices, for the same reason.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextlib
 import multiprocessing
 import pickle
 import signal
-from collections.abc import Generator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,8 @@ from sdk.errors import UpstreamInvalid
 from sdk.pace import Pace
 
 from . import wsdl
-from .compiled import UNSURE, Arrival, Unsure
-from .decoder import TAGS, Answer, headers, may_be_attached, may_be_marked, named, only_envelope, read, shown
-from .instance import settle
+from .decoder import Answer
+from .envelopes import by_steps, only_envelope, read
 from .mime import media_type
 from .values import invalid
 from .wsdl import Operation
@@ -67,73 +65,26 @@ async def read_large(operation: Operation, job: Job) -> tuple[Answer, str]:
 # --- by steps ---------------------------------------------------------------------------------------------------------
 
 
-async def read_by_steps(operation: Operation, job: Job, *, size: int = 4 * 1024) -> Answer | None:
-    """None where this is not the way: the answer must be read again, whole. `size`: bytes of a step."""
+async def read_by_steps(operation: Operation, job: Job) -> Answer | None:
+    """None where this is not the way (`by_steps`)."""
     kind, parameters = media_type(job.content_type)
+    if kind.startswith("multipart/"):
+        return None
     pace = Pace()
-    if operation.uncompiled is not None or kind.startswith("multipart/") or may_be_attached(job.body):
-        return None
     await operation.prepare(arriving=True)
-    output = operation.grammar.output
-    reader = operation.contract.readers.arriving(output.body.type, output.body.name)
-    if reader is None:
-        return None
-    await pace.breathe()  # looking for something in several megabytes, and copying them, are steps too
-    arrival = Arrival(marked=may_be_marked(job.body))
-    await pace.breathe()
     try:
-        feed = xml.Feed(
-            only_envelope(job.body),
-            tuple(TAGS),
-            max_bytes=job.max_bytes,
-            huge=job.huge,
-            charset=parameters.get("charset"),
-        )
-        await pace.breathe()
-        walk = _walk(operation, reader, feed, arrival)
-        while feed.step(size):
-            next(walk)
-            await pace.breathe()
-        arrival.ended = True
-        next(walk)
-    except StopIteration as finished:
-        value, header = finished.value
-        if header is not None:
-            settle(header, operation.contract.document.types)
-        return Answer(value=value, headers=headers(operation, header, ()), compiled=True)
-    except (xml.Crowded, *UNSURE):
-        return None
+        content = xml.in_utf8(only_envelope(job.body), charset=parameters.get("charset"), max_bytes=job.max_bytes)
     except xml.XmlRefused as refused:
         raise invalid(f"{kind or 'no type'}: {refused}") from None
-    return None
-
-
-def _walk(operation: Operation, reader: Any, feed: xml.Feed, arrival: Arrival) -> Generator[None, None, Any]:
-    """Follows the envelope while it comes. Its result: (value, header), once the document has ended."""
-    while feed.root is None:
-        yield
-    tags = TAGS[feed.root.tag]
-    while arrival.lacks_child(feed.root):
-        yield
-    header, body = None, feed.root[0]
-    if body.tag == tags.header:
-        while body.getnext() is None and arrival.lacks(body):
-            yield
-        header, body = body, body.getnext()
-    if body is None or body.tag != tags.body:
-        raise Unsure
-    while arrival.lacks_child(body):
-        yield
-    element = body[0]
-    if element.tag in (tags.fault, "Fault"):
-        raise Unsure
-    if operation.grammar.style != "rpc" and not named(element, operation.grammar.output.body.qname):
-        raise Unsure
-    arrival.refuse_marked(element)
-    value = yield from reader(element, arrival, False)
-    while not arrival.ended:
-        yield
-    return shown(operation, value), header
+    await pace.breathe()
+    steps = by_steps(operation, content, huge=job.huge)
+    try:
+        while True:
+            next(steps)
+            await pace.breathe()
+    except StopIteration as finished:
+        answer: Answer | None = finished.value
+        return answer
 
 
 # --- in a process apart -----------------------------------------------------------------------------------------------

@@ -236,7 +236,7 @@ class Loader:
                 f"The document {name} of the WSDL {self.wsdl.name} is refused: {reason}.",
             ) from None
         if root.get("targetNamespace") == SOAP_ENCODING:  # its `id` and `href` are resolved before decoding
-            return etree.fromstring(KNOWN_SCHEMAS[SOAP_ENCODING])
+            return xml.parse_strictly(KNOWN_SCHEMAS[SOAP_ENCODING])
         if root.tag == f"{{{WSDL}}}definitions":
             self._set_right(root)
         elif url == str(self.wsdl):

@@ -117,6 +117,24 @@ class Operation:
             return Text("plusieurs parties dans un corps", en="several parts in one body")
         return None
 
+    @cached_property
+    def whole(self) -> Any:
+        """What reads its answer (`Readers.whole`); None where zeep does."""
+        body = self.grammar.output.body if self.uncompiled is None else None
+        return None if body is None else self.contract.readers.whole(body.type, body.name)
+
+    @cached_property
+    def typed(self) -> Any:
+        """The same, for an answer that announces types."""
+        body = self.grammar.output.body
+        return self.contract.readers.whole(body.type, body.name, typed=True)
+
+    @cached_property
+    def arriving(self) -> Any:
+        """What reads its answer while it comes (`Readers.arriving`); None where zeep is needed, or nothing repeats."""
+        body = self.grammar.output.body if self.uncompiled is None else None
+        return None if body is None else self.contract.readers.arriving(body.type, body.name)
+
     def left(self) -> dict[str, Text]:
         """What of its answer zeep reads, the rest being compiled: operation, structure or member → reason."""
         if self.grammar.output is None or self.grammar.output.body is None:
@@ -131,7 +149,7 @@ class Operation:
 
         `arriving`: what reads an answer while it comes.
         """
-        if self.uncompiled is None:
+        if ("arriving" if arriving else "whole") not in self.__dict__ and self.uncompiled is None:
             body = self.grammar.output.body
             pace = None
             for _ in self.contract.readers.by_steps(body.type, body.name, arriving=arriving):

@@ -15,8 +15,8 @@ from zeep.xsd.visitor import SchemaVisitor
 from sdk.errors import InvalidInput, Misconfigured, english
 from sdk.messages import Response
 from sdk.soap import Soap, facets, wsdl
-from sdk.soap.decoder import read
 from sdk.soap.encoder import encode, encode_answer
+from sdk.soap.envelopes import read
 from sdk.soap.values import plain
 
 from .wsdl_values import members_of, value_of

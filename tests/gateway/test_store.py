@@ -121,7 +121,20 @@ async def test_what_was_erased_is_gone_from_every_file_of_sqlite(tmp_path: Path)
     marks = [token_bytes(size) for size in (40, 3_000, 20_000)]  # within a page, beyond one, over many
 
     def kept(number: int, mark: bytes) -> New:
-        return New(f"id{number}", f"k:{number}", "c", "i/x", "P", "idempotent", "r", "f", 1.0, "q", lambda _: mark)
+        return New(
+            f"id{number}",
+            f"k:{number}",
+            "c",
+            "i/x",
+            "P",
+            "idempotent",
+            "r",
+            "f",
+            1.0,
+            "q",
+            lambda _: mark,
+            pieces=(lambda _: iter((b"head", mark[:999], mark[999:]))) if number else None,
+        )
 
     for number, mark in enumerate(marks):
         await store.run(lambda c, n=number, m=mark: records.begin(c, kept(n, m), "n", 0.0, 10.0))

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import contextlib
+import hashlib
 import json
 import random
 import socket
@@ -31,6 +33,7 @@ from .processes import KEY, PATH, configure, killed, publisher, serve, spawn
 from .records import LONGEST
 
 FINAL = {"Rejected"}
+FILE = bytes(range(251)) * 1000
 BACK = 5.0
 """Seconds within which the service is back once what it stands on is repaired."""
 
@@ -51,6 +54,8 @@ class Figures:
     refused_but_created: int = 0
     without_row: int = 0
     """Executed, and not in the journal."""
+    spoilt: int = 0
+    """Files that reached the publisher other than they were sent."""
     back_after: float = 0.0
     """The longest time from the end of a trouble to the next success, seconds."""
     unfinished: int = 0
@@ -66,7 +71,7 @@ class Figures:
     @property
     def wrong(self) -> bool:
         lost_or_doubled = self.lost or self.duplicates or self.refused_but_created or self.without_row
-        return bool(lost_or_doubled or self.unfinished) or self.back_after > BACK
+        return bool(lost_or_doubled or self.unfinished or self.spoilt) or self.back_after > BACK
 
 
 @dataclass
@@ -118,6 +123,7 @@ class Run:
         figures.answers = dict(self.answers.most_common())
         figures.publisher_lag = round(ledger["lag"], 3)
         figures.twice = ledger["twice"]
+        figures.spoilt = len(set(ledger["files"]) - {"", hashlib.sha256(FILE).hexdigest()})
         figures.duplicates = sum(len(numbers) > 1 for numbers in executed.values())
         references = await asyncio.to_thread(self._references) if not self.naive else {key: key for key in told}
         figures.without_row = len(executed.keys() - set(references.values()))
@@ -194,11 +200,19 @@ class Run:
         return await serve(self.folder / "relais.toml", held)
 
 
+def body_of(key: str) -> dict[str, Any]:
+    """What is sent under a key: one in ten with a file that the journal keeps in pieces."""
+    sent: dict[str, Any] = {"text": f"text of {key}"}
+    if key.endswith("7"):
+        sent["file"] = {"filename": "plan.bin", "content": base64.b64encode(FILE).decode()}
+    return sent
+
+
 async def ask(session: aiohttp.ClientSession, url: str, key: str) -> tuple[str, str]:
     """`done`, `refused` or nothing yet; and what was said."""
     headers = {"X-API-Key": KEY, "Idempotency-Key": key}
     try:
-        async with session.post(url, json={"text": f"text of {key}"}, headers=headers) as answer:
+        async with session.post(url, json=body_of(key), headers=headers) as answer:
             body = await answer.json()
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         return "", type(error).__name__

@@ -18,14 +18,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from aiohttp.abc import AbstractResolver
 from pydantic import Field
 
-from .egress import Egress, hosts_of, tls_context
+from .egress import Egress, hosts_of, public_tls, tls_context
 from .errors import Text
 from .files import File
 from .messages import (
@@ -266,29 +265,21 @@ def open_http(
 
     Raises `Misconfigured` when a certificate file cannot be read.
     """
-    tls = partial(
-        tls_context,
-        _text(options.ca_file),
-        _text(options.client_certificate),
-        _text(options.client_key),
-        options.client_key_password.reveal(),
-    )
+    identity = None
     if options.ca_file or options.client_certificate:
-        identity = tls()  # a wrong file is told at start
-
-        def tls_once() -> Any:
-            return identity
-
-        make_tls: Callable[[], Any] = tls_once
-    else:
-        make_tls = tls
+        identity = tls_context(  # now: a wrong file is told at start
+            _text(options.ca_file),
+            _text(options.client_certificate),
+            _text(options.client_key),
+            options.client_key_password.reveal(),
+        )
     wire = Wire(
         egress,
         allow_http=options.allow_http,
         connect_timeout=options.connect_timeout,
         timeout=options.timeout,
         proxy=options.proxy,
-        tls=make_tls,
+        tls=public_tls if identity is None else lambda: identity,
         resolver=resolver,
     )
     queue = 2 * options.limit if options.queue is None else options.queue

@@ -11,6 +11,7 @@ import time
 import tracemalloc
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 import uvloop
 
 from sdk.call import new_call, serving
-from sdk.egress import Egress, hosts_of
+from sdk.egress import Egress, hosts_of, public_tls
 from sdk.errors import InvalidInput, Misconfigured, RelaisError, UpstreamInvalid, UpstreamUnavailable
 from sdk.http import HttpOptions, open_http
 from sdk.model import HttpUrl, Model
@@ -853,6 +854,11 @@ def test_an_unreadable_certificate_file_is_told_at_start_by_its_setting(setting:
     for file in (tmp_path / "bad.pem", tmp_path / "absent.pem"):
         with pytest.raises(Misconfigured, match=setting):
             open_http("x/y", HttpOptions(**{setting: file}), egress=Egress(frozenset()), folder=tmp_path)
+
+
+def test_instances_without_an_identity_of_their_own_share_one_however_many_ask_for_it_at_once() -> None:
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(lambda _: public_tls(), range(8)))) == 1
 
 
 def test_a_locked_key_without_its_password_never_asks_the_terminal(town: Authority, tmp_path: Path) -> None:

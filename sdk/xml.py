@@ -121,7 +121,7 @@ def parse_utf8(
 ) -> Element:
     """`parse_strictly` for what `in_utf8` gave."""
     huge = huge and len(content) > MAX_TEXT  # in a smaller one the parser's own limits are free, and harmless
-    declared = not _begins_with_its_root(content)
+    declared = not (content[:1] == b"<" and content[1:2].isalpha())  # no DOCTYPE can come after the root
     if declared:
         _refuse_doctype(content)
     try:
@@ -148,6 +148,7 @@ def _options(huge: bool) -> dict[str, Any]:
         "huge_tree": huge,
         "remove_pis": True,
         "remove_comments": True,
+        "collect_ids": False,
     }
 
 
@@ -249,13 +250,12 @@ class Growing:
 
     It is a tree of ElementTree: its elements cost a quarter of lxml's to walk, and its names are forgotten with it,
     which is why they are not counted. It holds to the other limits of `parse`, but for a depth that begins and ends in
-    one piece; and it takes nothing that `parse` refuses, but for a namespace that is no URI and an `xml:id` that is no
-    name.
+    one piece; and it takes nothing that `parse` refuses, but for a namespace that is no URI.
     """
 
     def __init__(self, content: bytes, size: int = 4 * 1024, *, huge: bool = False) -> None:
         """`content` is what `in_utf8` gave, `size` the bytes of a piece. Raises `XmlRefused`."""
-        if not _begins_with_its_root(content) or (len(content) > MAX_TEXT and not huge):
+        if not content[1:2].isalpha() or (len(content) > MAX_TEXT and not huge):
             raise XmlRefused("something before its root, or as large as a text may not be")
         self._content = content
         self._size = self._next_size = size
@@ -360,11 +360,6 @@ def _codec(name: str) -> str:
 def to_lxml(element: Element) -> Element:
     """An element of `Growing`, as `parse` would give it. Raises `XmlRefused`."""
     return parse_strictly(ElementTree.tostring(element))
-
-
-def _begins_with_its_root(content: bytes) -> bool:
-    """No DOCTYPE can come after that."""
-    return content[:1] == b"<" and content[1:2].isalpha()
 
 
 def _refuse_doctype(content: bytes) -> None:

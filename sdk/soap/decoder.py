@@ -66,7 +66,7 @@ class SoapFault:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would double what it costs
 class Answer:
     """All that came back: the value, the SOAP headers by local name, the attachments by Content-ID."""
 

@@ -42,12 +42,16 @@ def read(
     """The answer in a body, a fault included. Raises `UpstreamInvalid` when it is neither."""
     if not body or body.isspace():
         raise invalid("empty body")
-    try:
-        parts = mime.split(body, content_type)
-    except mime.MultipartRefused as refused:
-        raise invalid(str(refused)) from None
-    content, others = (parts[0].content, parts[1]) if parts else (body, [])
-    kind, parameters = mime.media_type(parts[0].headers.get("content-type", "") if parts else content_type)
+    content, others = body, []
+    kind, parameters = mime.media_type(content_type)
+    if body[:1] != b"<" or kind.startswith("multipart/"):
+        try:
+            parts = mime.split(body, content_type)
+        except mime.MultipartRefused as refused:
+            raise invalid(str(refused)) from None
+        if parts:
+            content, others = parts[0].content, parts[1]
+            kind, parameters = mime.media_type(parts[0].headers.get("content-type", ""))
     if operation.encoded:
         content = content.replace(SOAP_ENCODING_12.encode(), SOAP_ENCODING.encode())
     try:
@@ -58,7 +62,21 @@ def read(
     except xml.XmlRefused as refused:
         raise invalid(f"{kind or 'no type'}: {refused}") from None
     attached = bool(others) or _XOP_BYTES in content
+    if not (attached or is_marked(content)) and (answer := _regular(operation, root)):
+        return answer
     return decode(operation, root, others, attached=attached, marks=marks_of(content))
+
+
+def _regular(operation: Operation, envelope: Any) -> Answer | None:
+    """The answer of an envelope that holds a body alone, of the shape its contract says: nearly all of them."""
+    try:
+        (body,) = envelope
+        (element,) = body
+        if element.tag == operation.answered and body.tag == TAGS[envelope.tag].body and not is_nil(element):
+            return Answer(shown(operation, operation.whole(element, False)), compiled=True)
+    except UNSURE:
+        pass
+    return None
 
 
 def _at_once(steps: Generator[None, None, Answer | None]) -> Answer | None:
@@ -130,7 +148,7 @@ def _walk(operation: Operation, growing: xml.Growing) -> Generator[None, None, A
     element = body[0]
     if body.tag != tags.body or element.tag in (tags.fault, "Fault") or is_nil(element):
         raise Unsure
-    if operation.grammar.style != "rpc" and element.tag != operation.grammar.output.body.qname.text:
+    if operation.grammar.style != "rpc" and element.tag != operation.answered:
         raise Unsure
     value = yield from operation.arriving(element, lambda: growing.ended, False)
     while not growing.ended:

@@ -31,10 +31,8 @@ _ODD: Any = etree.XPath(
 _MARKED: Any = etree.XPath("descendant-or-self::*[@i:*]", namespaces={"i": xml.XSI})
 
 _XSI_BYTES = xml.XSI.encode()
-_ANNOUNCED = re.compile(rb":type\s*=")
+_MARK = re.compile(rb""":(?:nil(?!=["'](?:true|1)["']\s*(?:/>|></))|type\s*=)""")
 _LONGEST = 64  # bytes in which a mark is whole
-_NIL = re.compile(rb":nil")
-_FULL_NIL = re.compile(rb""":nil(?!=["'](?:true|1)["']\s*(?:/>|></))""")
 
 
 class Marks(Enum):
@@ -50,23 +48,17 @@ class Marks(Enum):
 
 def marks_of(content: bytes) -> Marks:
     """Those of a document in UTF-8."""
-    if _XSI_BYTES not in content:
-        return Marks.NONE
-    if _ANNOUNCED.search(content):
+    if is_marked(content) and _XSI_BYTES in content:
         return Marks.UNKNOWN
-    nil = _NIL.search(content)
-    if nil is None:
-        return Marks.NONE
-    return Marks.UNKNOWN if _FULL_NIL.search(content, nil.start()) else Marks.EMPTY
+    return Marks.EMPTY if b":nil" in content else Marks.NONE
 
 
-def is_marked(content: bytes, start: int, end: int) -> bool:
-    """Whether the marks of a piece of a document in UTF-8, from `start` to `end`, are unknown."""
-    for mark in (_ANNOUNCED, _FULL_NIL):
-        found = mark.search(content, start, end + _LONGEST)
-        if found is not None and found.start() < end:
-            return True
-    return False
+def is_marked(content: bytes, start: int = 0, end: int | None = None) -> bool:
+    """Whether the marks of a document in UTF-8, or of what begins in a piece of it, may be unknown."""
+    if end is None:
+        return _MARK.search(content) is not None
+    found = _MARK.search(content, start, end + _LONGEST)
+    return found is not None and found.start() < end
 
 
 def is_odd(tree: Any) -> bool:

@@ -118,6 +118,12 @@ class Operation:
         return None
 
     @cached_property
+    def answered(self) -> str | None:
+        """The element its answer is, `{namespace}name`; None where it may have any name (rpc), or there is none."""
+        body = self.grammar.output.body if self.uncompiled is None and self.grammar.style != "rpc" else None
+        return None if body is None else str(body.qname.text)
+
+    @cached_property
     def whole(self) -> Any:
         """What reads its answer (`Readers.whole`); None where zeep does."""
         body = self.grammar.output.body if self.uncompiled is None else None

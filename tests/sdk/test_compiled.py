@@ -227,7 +227,7 @@ STRANGE += [b"\xef\xbf\xbe", b"\x01", b"\x00", b"\x7f", b"\xff", b"\xc0\x80", b"
 STRANGE += [b"\r\n", b"\r", b"\t", b"\xc2\x85", b"\xe2\x80\xa8", b"\xef\xbb\xbf", b"<x/>", b"<x>", b"</x>", b"<!"]
 STRANGE += [b"<a:b:c/>", b"<:a/>", b"<a:/>", b"<xmlns:a/>", b"<\xc3\xa9/>", b"<\xf0\x90\x80\x80/>", b"<?XML?>"]
 STRANGE += [b"<!DOCTYPE a>", b"<!DOCTYPE a [<!ENTITY x 'y'>]>&x;", b" a='1' a='2'", b" a='<'", b" a='&lt;'", b" a=1"]
-STRANGE += [b" q='\n\t x'", b" q:a='1'", b" xml:lang=''", b" xml:space='x'", b" xmlns:q=''", b" xmlns=''"]
+STRANGE += [b" q='\n\t x'", b" q:a='1'", b" xml:lang=''", b" xml:id='1'", b" xmlns:q=''", b" xmlns=''"]
 STRANGE += [b" xmlns:q='a}b'", b" xmlns:q='relative/x'", b" xmlns:xml='u'", b" xmlns:xmlns='u'"]
 STRANGE += [b" xmlns:q='http://www.w3.org/XML/1998/namespace'", b" xmlns:i='%b' i:nil='true'" % xml.XSI.encode()]
 

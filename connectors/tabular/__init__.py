@@ -152,6 +152,7 @@ class Tabular(Connector[Settings]):
             index=settings.index,
             filters=tuple(key for query in queries for key in query.filters),
             search=settings.search or tuple(dict.fromkeys(searched)),
+            orders=(settings.order, *(query.order for query in queries)),
             setting="file" if settings.file is not None else "url",
         )
 

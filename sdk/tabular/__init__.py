@@ -56,7 +56,8 @@ class Table:
     `id` and `text`: a column, or a template (`"{Code_postal} {Nom_commune}"`); they make the choices. A template may
     change what it takes: `{nom|title}`, `upper`, `lower`, `trim`, `{code|zeros:5}`, `first:N`, `last:N`; `{{` is `{`.
     `index`: columns often filtered on; `filters`: filters often used (`code__gte`), whose columns are indexed too.
-    `search`: columns looked at by `q`; those of `text` when left out, else all.
+    `search`: columns looked at by `q`; those of `text` when left out, else all. `orders`: those often asked for: their
+    first rows are read without sorting all.
     `setting`: name of the setting that gives the source, for error texts.
     Columns are named as in the header; case, accents and punctuation may be left out (`code_postal`).
     """
@@ -72,6 +73,7 @@ class Table:
         index: Sequence[str] = (),
         filters: Sequence[str] = (),
         search: Sequence[str] = (),
+        orders: Iterable[Sequence[str]] = (),
         setting: str = "file",
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -82,7 +84,8 @@ class Table:
             raise misconfigured(setting, error.message) from None
         self._index_setting = tuple(index)
         indexed = tuple(dict.fromkeys([*index, *map(_column_of, filters)]))
-        self._plan = Plan(options or TableOptions(), id, text, indexed, searched)
+        sorted_by = tuple(dict.fromkeys(tuple(order) for order in orders if order))
+        self._plan = Plan(options or TableOptions(), id, text, indexed, searched, sorted_by)
         self._versions = Versions(source, folder, self._plan, setting, sleep)
 
     @property

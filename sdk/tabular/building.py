@@ -28,13 +28,14 @@ _MEMORY = 3 * 1024 * 1024 * 1024  # bytes a sheet may make its decoder ask for
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What an index is made for. `id` and `text` are a column or template; so are `index`; `search`: columns looked at
-    by `q`."""
+    by `q`; `orders`: those the rows are often asked in."""
 
     options: TableOptions = field(default_factory=TableOptions)
     id: str = ""
     text: str = ""
     index: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
+    orders: tuple[tuple[str, ...], ...] = ()
 
     def pack(self) -> dict[str, Any]:
         """As JSON values."""
@@ -45,6 +46,7 @@ class Plan:
             "text": self.text,
             "index": list(self.index),
             "search": list(self.search),
+            "orders": [list(order) for order in self.orders],
         }
 
     @classmethod
@@ -56,6 +58,7 @@ class Plan:
             packed["text"],
             tuple(packed["index"]),
             tuple(packed["search"]),
+            tuple(map(tuple, packed["orders"])),
         )
 
 
@@ -80,6 +83,7 @@ def build(source: Path, target: Path, plan: Plan, stamp: Mapping[str, Any]) -> R
             "stamp": dict(stamp),
             "searched": _searched(reading.columns, plan),
             "shortest": _shortest(database, reading, plan),
+            "orders": _write_orders(database, reading, plan),
         }
         database.execute("CREATE TABLE about(name TEXT PRIMARY KEY, value TEXT)")
         database.executemany(
@@ -162,6 +166,18 @@ def _shortest(database: sqlite3.Connection, reading: Reading, plan: Plan) -> dic
         return {}
     (length,) = database.execute(f"SELECT min(length({sql})) FROM r").fetchone()  # noqa: S608 - columns by position
     return {plan.text: length or 0}
+
+
+def _write_orders(database: sqlite3.Connection, reading: Reading, plan: Plan) -> list[list[str]]:
+    """The orders that rows can be read in without being sorted: the first by the index `o0`, and so on."""
+    columns = Columns(reading.columns)
+    written: list[list[str]] = []
+    for order in plan.orders if reading.fault is None else ():
+        with suppress(UnknownColumn):
+            terms = ", ".join(term for name in order for term in columns.order(name))
+            database.execute(f"CREATE INDEX o{len(written)} ON r({terms})")
+            written.append(list(order))
+    return written
 
 
 def _count_repeats(database: sqlite3.Connection, reading: Reading, id: str, sql: str) -> None:

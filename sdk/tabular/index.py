@@ -4,7 +4,8 @@
     f(norm)                          FTS5, trigrams: which rows hold it, not where; the text is then looked for in them
     v(term, docs, lists)             every trigram, and in how many rows: what a question will cost; and the one or two
                                      letters they begin with, with the sum of their rows, and how many they are
-    about(name, value)               the `Reading`, the stamp of the source, the columns searched, the shortest label
+    about(name, value)               the `Reading`, the stamp of the source, the columns searched, the shortest label,
+                                     the orders in which `o0`, `o1` … are indexes of `r`
 
 The file is written once, elsewhere, then renamed into place: a reader never sees it change. It is mapped, so that the
 processes that read it share one copy in memory.
@@ -22,6 +23,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from math import inf, prod
 from operator import attrgetter
 from pathlib import Path
@@ -52,13 +54,15 @@ _OPEN = 10.0  # a list of rows, opened
 _WALK = 0.012  # an entry of a list
 _LOOK = 0.3  # a row looked at
 _READ = 0.15  # a row looked at, in the order of the file
+_STEP = 1.0  # a row looked at, in another order
 _BEGUN = 30.0  # what comes before the first row of a list
 _FOLD = 2.0  # a cell of it folded
 _GIVE = 1.5  # a row given
 _SAME = 0.67  # of the rows that hold one trigram of a word, those that hold another
 _BUDGET = 500.0  # a question, on the loop
-_STEPS = 1_000  # of SQLite's machine: some 30 µs
-_TURNS = 8  # so many times as many, before a question that was thought short is given up
+_STEPS = 1_000  # of SQLite's machine, in a turn
+_TURN = 200.0  # the most they take
+_TURNS = 8  # before a question that was thought short is given up on the loop
 _FEW = 1_000  # rows of a table below which no question is long
 
 
@@ -114,6 +118,7 @@ class Index:
         self.columns = Columns(self.reading.columns)
         self._rows_each = self._read_selectivity()
         self._shortest: dict[str, int] = json.loads(about["shortest"])
+        self._orders = {tuple(order): f"o{at}" for at, order in enumerate(json.loads(about["orders"]))}
 
     def _read_selectivity(self) -> dict[str, int]:
         """Indexed expression → how many rows hold one of its values, on average."""
@@ -163,44 +168,40 @@ class Index:
 
     def _found(self, selected: str, asked: Question) -> Iterable[Any]:
         way = self._way(asked)
-        if way is None:
-            return ()
+        return () if way is None else self._read(selected, asked, way)
+
+    def _sql(self, selected: str, asked: Question, way: _Way) -> str:
         kept = f" WHERE {' AND '.join(way.conditions)}" if way.conditions else ""
         source = way.source
         if asked.distinct:
             keys = ", ".join(map(self.columns.sql, asked.distinct))
             kept = f" WHERE rid IN (SELECT min(rid) FROM {source}{kept} GROUP BY {keys})"  # noqa: S608 - columns by position
             source = "r"
-        by = ", ".join([*map(self._by, asked.order), "f.rowid" if source is _LISTED else "rid"])
-        sql = f"SELECT {selected} FROM {source}{kept} ORDER BY {by} LIMIT ? OFFSET ?"  # noqa: S608 - columns by position
-        return self._read(sql, [*way.bound, -1 if asked.limit is None else asked.limit, asked.offset], way.bounded)
+        terms = [term for name in asked.order for term in self.columns.order(name)]
+        by = ", ".join([*terms, "f.rowid" if source is _LISTED else "rid"])
+        return f"SELECT {selected} FROM {source}{kept} ORDER BY {by} LIMIT ? OFFSET ?"  # noqa: S608 - columns by position
 
-    def _read(self, sql: str, bound: Sequence[Any], bounded: bool) -> Iterator[Any]:
-        if not bounded:
+    def _read(self, selected: str, asked: Question, way: _Way) -> Iterator[Any]:
+        sql = self._sql(selected, asked, way)
+        bound = [*way.bound, -1 if asked.limit is None else asked.limit, asked.offset]
+        if not way.turns:
             yield from self._database.execute(sql, bound)
             return
-        turns = iter(range(_TURNS))
+        given, turns = 0, iter(range(way.turns))
         self._database.set_progress_handler(lambda: next(turns, None) is None, _STEPS)
         try:
-            yield from self._database.execute(sql, bound)
+            for row in self._database.execute(sql, bound):
+                yield row
+                given += 1
+            return
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                 raise
-            raise TooLong from None
+            if way.otherwise is None:
+                raise TooLong from None
         finally:
             self._database.set_progress_handler(None, 0)
-
-    def _by(self, order: str) -> str:
-        descending, name = order.startswith("-"), order.removeprefix("-")
-        if name in self.columns:
-            at = self.columns.at(name)
-            column = self.columns.all[at]
-            typed = column.type in ("integer", "decimal")
-            sql, empty = (f"n{at}", f"n{at} IS NULL") if typed else (f"fold(c{at})", f"c{at} = ''")
-        else:
-            sql = f"fold({self.columns.sql(name)})"
-            empty = f"{sql} = ''"
-        return f"{empty}, {sql}{' DESC' if descending else ''}"
+        yield from islice(self._read(selected, asked, way.otherwise), given, None)  # the same rows in the same order
 
     def _way(self, asked: Question) -> _Way | None:
         """How the rows are found; None when there cannot be any. Raises TooLong."""
@@ -211,7 +212,8 @@ class Index:
             self._hold(held, key, value)
         look = _LOOK + _FOLD * (held.folded + len(asked.order))
         fewest = min(self._fewest(asked.where, asked.equal), self.reading.rows)
-        enough = None if asked.order or asked.distinct else _least(asked.early, asked.limit, asked.offset)
+        wanted = _least(asked.early, asked.limit, asked.offset)
+        enough = None if asked.order or asked.distinct else wanted
         soon = enough is not None and self._hurried and enough * _GIVE <= _BUDGET
         lists: dict[str, list[_List]] = {}
         if (asked.words or held.texts) and self.trigrams and fewest * look > 2 * _OPEN:
@@ -219,14 +221,18 @@ class Index:
             if not all(lists.values()):
                 return None
             if soon and enough and not held.conditions and self._common(lists, enough):
-                return self._by_lists([], asked.words, held, bounded=True)
+                return self._by_lists([], asked.words, held, turns=_TURNS)
         taken, left, cost = self._taken(lists, fewest, look)
         way = self._by_lists(taken, asked.words, held)
         if enough is not None and (not way.conditions or (len(taken) == 1 and len(way.conditions) == 1)):
             cost = sum(one.opened * _OPEN for one in taken)  # nothing is left to verify: the first rows are the answer
             left = min(left, enough)
         cost += left * look + min(left, enough or left) * _GIVE
-        if cost <= _BUDGET or not self._hurried or self.reading.rows <= _FEW:
+        if cost <= _BUDGET or self.reading.rows <= _FEW:
+            return way
+        if not asked.distinct and (walked := self._orders.get(tuple(asked.order))):
+            return self._walked(walked, lists, fewest, wanted, held, asked, way, cost)
+        if not self._hurried:
             return way
         if not soon:
             raise TooLong
@@ -234,11 +240,35 @@ class Index:
         several = [one for each in lists.values() for one in each if one.opened <= _OPENED]
         rarest = min(several, key=_rows, default=None)
         taken = [rarest] if rarest and rarest.rows < fewest else []
-        return self._by_lists(taken, asked.words, held, bounded=True)
+        return self._by_lists(taken, asked.words, held, turns=_TURNS)
 
-    def _by_lists(self, taken: Sequence[_List], words: Sequence[str], held: _Held, *, bounded: bool = False) -> _Way:
+    def _walked(
+        self,
+        index: str,
+        lists: Mapping[str, Sequence[_List]],
+        fewest: float,
+        wanted: int | None,
+        held: _Held,
+        asked: Question,
+        sorting: _Way,
+        cost: float,
+    ) -> _Way:
+        """By the index of an order, where that costs less than to find all rows and to sort them. Raises TooLong."""
+        share = self._share(lists) * fewest / max(1, self.reading.rows)
+        walk = min(self.reading.rows, wanted / share if wanted is not None else inf) * _STEP
+        if self._hurried and walk > _BUDGET / 4:
+            raise TooLong
+        if walk >= cost:
+            return sorting
+        turns = _TURNS // 4 if self._hurried else int(cost / _TURN) + 1  # rows are read all over the file
+        way = self._by_lists([], asked.words, held, turns=turns)
+        way.source = f"r INDEXED BY {index}"
+        way.otherwise = None if self._hurried else sorting
+        return way
+
+    def _by_lists(self, taken: Sequence[_List], words: Sequence[str], held: _Held, *, turns: int = 0) -> _Way:
         """The rows that are in all of these lists, held to the words they do not settle."""
-        way = _Way(_LISTED if taken else "r", [], [], bounded)
+        way = _Way(_LISTED if taken else "r", [], [], turns)
         if taken:
             way.conditions.append("f MATCH ?")
             way.bound.append(" AND ".join(map(self._match, taken)))
@@ -251,11 +281,14 @@ class Index:
         way.bound += held.bound
         return way
 
+    def _share(self, lists: Mapping[str, Sequence[_List]]) -> float:
+        """Of all rows, those that hold every word, as if the words knew nothing of each other."""
+        return prod(min(one.rows for one in several) / self.reading.rows for several in lists.values())
+
     def _common(self, lists: Mapping[str, Sequence[_List]], enough: int) -> bool:
         """Whether the words are met so often that reading the first rows costs less than opening a list."""
-        rarest = [min(several, key=_rows) for several in lists.values()]
-        read = enough * prod(self.reading.rows / one.rows for one in rarest)
-        return read * _READ <= _BEGUN + _OPEN * min(one.opened for one in rarest)
+        opened = min(one.opened for several in lists.values() for one in several)
+        return enough / self._share(lists) * _READ <= _BEGUN + _OPEN * opened
 
     def _taken(
         self, lists: Mapping[str, Sequence[_List]], rows: float, look: float
@@ -426,12 +459,14 @@ class _Held:
 
 @dataclass(slots=True)
 class _Way:
-    """Where rows are taken from, and what they are held to there; `bounded`: given up when that takes long."""
+    """Where rows are taken from, and what they are held to there. After so many `turns` (0: any) this is given up, for
+    the way `otherwise` or for a thread."""
 
     source: str
     conditions: list[str]
     bound: list[Any]
-    bounded: bool
+    turns: int
+    otherwise: _Way | None = None
 
 
 def _terms(word: str) -> set[str]:

@@ -82,6 +82,17 @@ class Columns:
             return f"c{self.at(expression)}"
         return " || ".join(self._part(part) for part in parts(expression)) or "''"
 
+    def order(self, name: str) -> list[str]:
+        """What rows are sorted by for a column or template (`-name`: descending): empty cells last, then its values."""
+        descending, name = name.startswith("-"), name.removeprefix("-")
+        sql = f"fold({self.sql(name)})"
+        empty = f"{sql} = ''"
+        if name in self:
+            at = self.at(name)
+            typed = self.all[at].type in ("integer", "decimal")
+            sql, empty = (f"n{at}", f"n{at} IS NULL") if typed else (f"fold(c{at})", f"c{at} = ''")
+        return [empty, f"{sql}{' DESC' if descending else ''}"]
+
     def _part(self, part: str | Place) -> str:
         if isinstance(part, str):
             return "'" + part.replace("'", "''") + "'"

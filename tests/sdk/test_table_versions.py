@@ -203,8 +203,11 @@ async def test_what_would_hold_the_loop_is_found_the_same_in_a_thread(
 ) -> None:
     path = tmp_path / "rues.csv"
     path.write_text("id;nom;lieu\n" + "".join(f"{n};{nom};{n % 7}\n" for n, nom in enumerate(LABELS)), "utf-8")
-    table = Table(path, folder=tmp_path / "index", id="id", text="nom", index=("lieu",))
+    orders = (["-id"], ["lieu", "-nom"])
+    table = Table(path, folder=tmp_path / "index", id="id", text="nom", index=("lieu",), orders=orders)
+    plain = Table(path, folder=tmp_path / "plain", id="id", text="nom")
     await table.refresh()
+    await plain.refresh()
     to_thread, apart = asyncio.to_thread, 0
 
     async def counted(*asked: Any) -> object:
@@ -224,11 +227,33 @@ async def test_what_would_hold_the_loop_is_found_the_same_in_a_thread(
         assert [int(choice.id) for choice in await table.choices(q=q, where=where, limit=10)] == suggested, q
         assert [int(choice.id) for choice in await table.choices(q=q, where=where)] == found, q
         assert [int(row["id"]) for row in await table.rows(q, where, limit=5, offset=3)] == found[3:8], q
-        assert [int(row["id"]) for row in await table.rows(q, where, order=["-id"], limit=2)] == sorted(
-            found, key=str, reverse=True
-        )[:2], q
-    assert 0 < apart < 4 * len(TYPED)
-    await table.close()
+        descending = sorted(found, key=str, reverse=True)
+        assert [int(choice.id) for choice in await table.choices(q=q, where=where, order=["-id"])] == descending, q
+        sorted_rows = await plain.rows(q, where, order=orders[1])
+        assert await table.rows(q, where, order=orders[1], limit=4, offset=1) == sorted_rows[1:5], q
+    assert apart > 0
+    await asyncio.gather(table.close(), plain.close())
+
+
+async def test_the_first_rows_of_a_declared_order_are_read_without_sorting_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rues.csv"
+    path.write_text("id;nom\n" + "".join(f"{n};{nom}\n" for n, nom in enumerate(LABELS)), "utf-8")
+    orders = [("-nom",), ("nulle part",)]  # a column that is not there is passed over
+    table = Table(path, folder=tmp_path / "index", id="id", text="nom", orders=orders)
+    plain = Table(path, folder=tmp_path / "plain", id="id", text="nom")
+    await asyncio.gather(table.refresh(), plain.refresh())
+    monkeypatch.setattr(indexes, "_FEW", 0)
+    monkeypatch.setattr(asyncio, "to_thread", None)  # on the loop, or not at all
+    expected = [
+        n for n in sorted(range(3_000), key=lambda n: (fold(LABELS[n]), -n), reverse=True) if "rue" in LABELS[n]
+    ]
+    found = await table.choices(q="rue", order=["-nom"], limit=10)
+    assert [int(choice.id) for choice in found] == expected[:10]
+    with pytest.raises(TypeError):
+        await plain.choices(q="rue", order=["-nom"], limit=10)
+    await asyncio.gather(table.close(), plain.close())
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])

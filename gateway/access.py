@@ -76,8 +76,8 @@ class Access:
         are not covered by Publik's signature.
         """
         given = _given(headers)
-        address = self._address(peer, given)
-        origin = _origin(address, peer)
+        caller = self._caller(peer, given)
+        address, origin = _parsed(caller), _origin(caller, peer)
         try:
             client = await self._recognised(raw_query, given, address)
         except _NothingGiven:
@@ -94,8 +94,10 @@ class Access:
 
     def authorize(self, client: ClientSettings, connector: str, instance: str, endpoint: str) -> None:
         """Raises `Forbidden` unless a right of the client covers the endpoint, whether or not it exists."""
-        if not any(right.covers(connector, instance, endpoint) for right in client.rights):
-            raise Forbidden(detail=f"{client.name} has no right to it")
+        for right in client.rights:
+            if right.covers(connector, instance, endpoint):
+                return
+        raise Forbidden(detail=f"{client.name} has no right to it")
 
     def may_see(self, client: ClientSettings, connector: str, instance: str) -> bool:
         """Whether the client may call something of that instance."""
@@ -106,7 +108,7 @@ class Access:
     async def _recognised(
         self, raw_query: str, given: Mapping[str, list[str]], address: Address | None
     ) -> ClientSettings:
-        if any(len(given.get(name, ())) > 1 for name in ("authorization", "x-api-key")):
+        if len(given.get("authorization", ())) > 1 or len(given.get("x-api-key", ())) > 1:
             raise Unauthenticated(detail="two credentials of the same kind")
         if "authorization" in given:
             client = self._by_authorization(given["authorization"][0])
@@ -160,17 +162,17 @@ class Access:
         if client.ip and not _inside(address, client.ip):
             raise Unauthenticated(detail=f"{client.name}: calls from an address that is not its own")
 
-    def _address(self, peer: str, given: Mapping[str, list[str]]) -> Address | None:
-        """The caller's address: the last one in X-Forwarded-For that our own proxies did not write."""
-        address = _parsed(peer)
-        if not _inside(address, self._proxies):
-            return address
+    def _caller(self, peer: str, given: Mapping[str, list[str]]) -> str:
+        """The caller's address, as written: the last one in X-Forwarded-For that our own proxies did not write."""
+        if not self._proxies or not _inside(_parsed(peer), self._proxies):
+            return peer
         hops = ",".join(given.get("x-forwarded-for", ())).split(",")
+        caller = peer
         for hop in reversed([hop.strip() for hop in hops if hop.strip()]):
-            address = _parsed(hop)
-            if not _inside(address, self._proxies):
+            caller = hop
+            if not _inside(_parsed(hop), self._proxies):
                 break
-        return address
+        return caller
 
 
 class _NothingGiven(Exception):
@@ -214,11 +216,17 @@ def _parsed(written: str) -> Address | None:
 
 
 def _inside(address: Address | None, networks: Iterable[Network]) -> bool:
-    return address is not None and any(address in network for network in networks)
+    if address is not None:
+        for network in networks:
+            if address in network:
+                return True
+    return False
 
 
-def _origin(address: Address | None, peer: str) -> str:
+@lru_cache(maxsize=4096)
+def _origin(caller: str, peer: str) -> str:
     """Whom wrong credentials are counted against; an IPv6 customer holds a whole /64."""
+    address = _parsed(caller)
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((address, 64), strict=False))
     return str(address or peer)

@@ -148,8 +148,10 @@ class Dispatch:
                 Text("La passerelle est saturée ; rien n'a été transmis.", en="Overloaded; nothing was sent."),
                 retry_after=2.0,
             )
+        if match.endpoint.method == "GET":
+            return await self._carried_out(request, instance, match, match.endpoint, query, call, trace)
         bodies = self._rung if match.endpoint.kind == "callback" else self._bodies
-        with bodies.holding(0 if match.endpoint.method == "GET" else announced(request, self._cap(match.endpoint))):
+        with bodies.holding(announced(request, self._cap(match.endpoint))):
             return await self._carried_out(request, instance, match, match.endpoint, query, call, trace)
 
     async def _carried_out(
@@ -184,7 +186,8 @@ class Dispatch:
             if answered.replayed:
                 response.headers[REPLAYED] = "true"
             return response
-        arguments = with_received(endpoint, arguments, Received(request.method, request.headers, query, sent.raw))
+        if endpoint.received is not None:
+            arguments = with_received(endpoint, arguments, Received(request.method, request.headers, query, sent.raw))
         return await self._serve(instance, endpoint, arguments, call, trace)
 
     # --- step 4: arguments --------------------------------------------------------------------------------------------
@@ -357,17 +360,17 @@ class Dispatch:
             "exchanges": call.exchanges,
             "received": trace.received,
         }
-        caller_url = safe_url(request.headers.get("Publik-Caller-URL", ""))
-        for name, value in (
-            ("err_class", trace.err_class),
-            ("detail", trace.detail),
-            ("cache", trace.freshness),
-            ("caller_url", caller_url),
-            *trace.notes.items(),
-            *call.notes.items(),
-        ):
-            if value:
-                line[name] = value
+        if trace.err_class:
+            line["err_class"] = trace.err_class
+        if trace.detail:
+            line["detail"] = trace.detail
+        if trace.freshness:
+            line["cache"] = trace.freshness
+        if caller_url := request.headers.get("Publik-Caller-URL"):
+            line["caller_url"] = safe_url(caller_url)
+        for notes in (trace.notes, call.notes):
+            if notes:
+                line.update((name, value) for name, value in notes.items() if value)
         self._log.info("call", **line)
 
 

@@ -111,8 +111,6 @@ def prefers_english(request: web.BaseRequest) -> bool:
 
 def safe_url(url: str) -> str:
     """An address for the log: without query, fragment or credentials, and bounded."""
-    if not url:
-        return ""
     try:
         parts = urlsplit(url)
         return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"[:300]

@@ -132,6 +132,7 @@ def _hosts(value: Any) -> Iterator[tuple[str, int]]:
             yield from _hosts(item)
 
 
+@lru_cache(maxsize=256)
 def _parse(url: str) -> URL | None:
     """The address, or None unless it is http(s) with a plain ASCII host: no userinfo, no spelling that two parsers
     would read differently."""
@@ -154,6 +155,7 @@ def _parse(url: str) -> URL | None:
     return parsed
 
 
+@lru_cache(maxsize=256)
 def _literal(host: str) -> bool:
     return ":" in host or _NUMERIC_LABEL.fullmatch(host.rstrip(".").rpartition(".")[2]) is not None
 

@@ -88,10 +88,11 @@ class Model(BaseModel):
     @classmethod
     def _empty_means_absent(cls, data: Any) -> Any:
         """`null`, and `""` where the field is not text, stand for a field left empty: its default applies."""
-        if not isinstance(data, Mapping):
+        if type(data) is dict:
+            if None not in (values := data.values()) and "" not in values:
+                return data  # as most are: nothing is empty
+        elif not isinstance(data, Mapping):
             return data
-        if isinstance(data, dict) and None not in (values := data.values()) and "" not in values:
-            return data  # as most are: nothing is empty
         kept: dict[str, Any] = {}
         for name, value in data.items():
             if value is None or value == "":

@@ -16,6 +16,7 @@ import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar, Union, get_args, get_origin
 
@@ -153,7 +154,7 @@ class Endpoint:
     result: Result
     declaration: Declaration
 
-    @property
+    @cached_property
     def path(self) -> str:
         """The path below the instance, as documented: `requests/{number}/pdf`."""
         return "/".join(self.segments)

@@ -81,20 +81,21 @@ class Wire:
 
     async def __call__(self, request: Request) -> Response:
         url = self._egress.check(request.url, allow_http=self._allow_http)
-        headers = _checked_headers(request)
+        _check_head(request)
         current = exchange.get()
         if current is None:
             call = current_call()
             current = Exchange(call, is_repeatable(request, call))
         token = exchange.set(current)
         try:
+            response = await self._attempt(request, url, current)
             for _ in range(_MAX_REDIRECTS):
-                response = await self._attempt(request, url, headers, current)
-                target = _same_origin_target(request, url, response)
+                target = _same_origin_target(request, url, response) if request.follow else None
                 if target is None:
-                    return response
+                    break
                 url = self._egress.check(target, allow_http=self._allow_http)
-            return await self._attempt(request, url, headers, current)
+                response = await self._attempt(request, url, current)
+            return response
         finally:
             exchange.reset(token)
 
@@ -126,7 +127,7 @@ class Wire:
         finally:
             exchange.reset(token)
 
-    async def _attempt(self, request: Request, url: URL, headers: CIMultiDict[str], attempt: Exchange) -> Response:
+    async def _attempt(self, request: Request, url: URL, attempt: Exchange) -> Response:
         attempt.sent = False
         attempt.reached = attempt.received = 0
         attempt.denied.clear()
@@ -139,16 +140,14 @@ class Wire:
             attempt.call.effects += 1
         attempt.attempts += 1
         if attempt.call.held_by is not None and attempt.call.held_by is asyncio.current_task():
-            return await self._exchange(request, url, headers, attempt, remaining)
+            return await self._exchange(request, url, attempt, remaining)
         try:
             async with asyncio.timeout(remaining):
-                return await self._exchange(request, url, headers, attempt, remaining)
+                return await self._exchange(request, url, attempt, remaining)
         except TimeoutError as error:
             raise _explain(error, attempt, url, answered=False) from error
 
-    async def _exchange(
-        self, request: Request, url: URL, headers: CIMultiDict[str], attempt: Exchange, remaining: float
-    ) -> Response:
+    async def _exchange(self, request: Request, url: URL, attempt: Exchange, remaining: float) -> Response:
         """One request and its answer. Silence is bounded here; the whole of it by whoever holds the deadline."""
         connection: aiohttp.connector.Connection | None = None
         uploading: asyncio.Task[None] | None = None
@@ -175,7 +174,7 @@ class Wire:
             attempt.sent = True
             if not attempt.repeatable:
                 attempt.call.effect_sent = True
-            head = _head(request, towards, headers, last=connections.force_close)
+            head = _head(request, towards, last=connections.force_close)
             uploading = await _written(request, url, towards, head, protocol)
             answer, content = await protocol.read()
             while answer.code < 200 and answer.code != 101:  # only announces the answer
@@ -225,7 +224,7 @@ class Wire:
 
 
 def _same_origin_target(request: Request, url: URL, response: Response) -> str | None:
-    if not request.follow or response.status not in _REDIRECTS or request.method not in ("GET", "HEAD"):
+    if response.status not in _REDIRECTS or request.method not in ("GET", "HEAD"):
         return None
     location = response.headers.get("Location", "")
     if not location or CONTROL.search(location):
@@ -237,7 +236,7 @@ def _same_origin_target(request: Request, url: URL, response: Response) -> str |
     return str(target.with_fragment(None)) if target.absolute and target.origin() == url.origin() else None
 
 
-def _checked_headers(request: Request) -> CIMultiDict[str]:
+def _check_head(request: Request) -> None:
     if not _METHOD.fullmatch(request.method):
         raise ValueError("an HTTP method is upper case letters")
     for name, value in request.headers.items():
@@ -254,7 +253,6 @@ def _checked_headers(request: Request) -> CIMultiDict[str]:
                     en=f'The HTTP header "{name}" would receive a forbidden character.',
                 )
             )
-    return CIMultiDict(request.headers)
 
 
 @lru_cache(maxsize=1024)
@@ -265,12 +263,10 @@ def _may_be_set(name: str) -> bool:
 # --- writing a request ------------------------------------------------------------------------------------------------
 
 
-def _head(
-    request: Request, towards: aiohttp.ClientRequest, headers: CIMultiDict[str], *, last: bool
-) -> CIMultiDict[str]:
+def _head(request: Request, towards: aiohttp.ClientRequest, *, last: bool) -> CIMultiDict[str]:
     """The headers as they leave; `last` where nothing will follow on the connection."""
     head = towards.headers.copy()
-    head.update(headers)
+    head.update(request.headers)
     if request.body is not None:
         head.setdefault(hdrs.CONTENT_TYPE, "application/octet-stream")
         head[hdrs.CONTENT_LENGTH] = str(len(request.body))

@@ -9,7 +9,7 @@ import copy
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lxml import etree
 from pydantic import BaseModel, SecretStr
@@ -22,7 +22,9 @@ from sdk.files import File
 from sdk.model import invalid_input
 
 from .facets import complaint
-from .wsdl import Operation
+
+if TYPE_CHECKING:
+    from .wsdl import Operation
 
 __all__ = ["Fitting", "item_type", "ready", "reason", "wrong"]
 

@@ -26,7 +26,7 @@ from sdk.model import invalid_input
 from .arguments import Fitting, item_type, ready, reason, wrong
 from .facets import INVALID
 from .known_schemas import SOAP_ENCODING, SOAP_ENCODING_12
-from .wsdl import Operation, shown_member
+from .wsdl import ENVELOPES, Operation, shown_member
 
 __all__ = ["NIL", "UsernameToken", "encode", "encode_answer", "encode_fault", "http_headers"]
 
@@ -97,6 +97,15 @@ class UsernameToken:
         return security
 
 
+_ENVELOPE = {
+    version: (
+        f"<?xml version='1.0' encoding='UTF-8'?>\n<soap-env:Envelope xmlns:soap-env=\"{namespace}\">",
+        "</soap-env:Envelope>",
+    )
+    for version, namespace in ENVELOPES.items()
+}
+
+
 # --- a request --------------------------------------------------------------------------------------------------------
 
 
@@ -115,28 +124,61 @@ def encode(
     Raises `InvalidInput` naming the arguments that hold what their type or XML cannot, TypeError when the arguments are
     not those of the operation (a bug of the connector).
     """
-    fitting = Fitting(operation)
-    given = _named_arguments(operation, positional, named or {})
-    body = _fitted_body(fitting, operation.grammar.input, given)
-    declared = _declared_headers(fitting, headers)
-    fitting.settle()
-    envelope = _written(operation, operation.grammar.input, body, declared)
-    header = envelope.find(f"{{{operation.envelope}}}Header")
-    extra = [
-        xml.build(name, ready(value, xml.local(name)))
-        for name, value in (headers or {}).items()
-        if name.startswith("{")
-    ]
+    named, headers = named or {}, headers or {}
+    declared = {name: value for name, value in headers.items() if not name.startswith("{")}
+    body = None if declared else _plain_body(operation, positional, named)
+    if body is None:
+        envelope = _fitted(operation, positional, named, declared)
+    extra = [xml.build(name, ready(headers[name], xml.local(name))) for name in headers if name not in declared]
     if operation.addressed:
         extra += _addressing(operation, address, message_id)
     if security is not None:
         extra.append(security.element(operation.envelope))
+    if body is not None:
+        return _around(operation, body, extra)
     if extra:
+        header = envelope.find(f"{{{operation.envelope}}}Header")
         if header is None:
             header = etree.Element(f"{{{operation.envelope}}}Header")
             envelope.insert(0, header)
         header.extend(extra)
     return _bytes(operation, envelope, "input")
+
+
+def _plain_body(operation: Operation, positional: Sequence[Any], named: Mapping[str, Any]) -> str | None:
+    """The body's content, where a writer takes the arguments as they are."""
+    if operation.sent is None:
+        return None
+    if positional:
+        given = dict(zip(operation.parameters, positional, strict=False))
+        if len(given) < len(positional) or not given.keys().isdisjoint(named):
+            return None
+        named = {**given, **named}
+    return operation.contract.writers.write(operation.sent, named)
+
+
+def _around(operation: Operation, body: str, header: Sequence[Any]) -> bytes:
+    """The envelope of a body and of the elements of its header."""
+    start, end = _ENVELOPE[operation.version]
+    if header:
+        start += (
+            "<soap-env:Header>"
+            + "".join(etree.tostring(each, encoding="unicode") for each in header)
+            + "</soap-env:Header>"
+        )
+    return f"{start}<soap-env:Body>{body}</soap-env:Body>{end}".encode()
+
+
+def _fitted(
+    operation: Operation, positional: Sequence[Any], named: Mapping[str, Any], headers: Mapping[str, Any]
+) -> Any:
+    """The envelope of arguments held to their types one by one, written by zeep."""
+    fitting = Fitting(operation)
+    given = _named_arguments(operation, positional, named)
+    body = _fitted_body(fitting, operation.grammar.input, given)
+    declared = _declared_headers(fitting, headers)
+    fitting.settle()
+    return _written(operation, operation.grammar.input, body, declared)
 
 
 def http_headers(operation: Operation) -> dict[str, str]:
@@ -173,26 +215,19 @@ def _fitted_body(fitting: Fitting, message: Any, given: Mapping[str, Any]) -> di
     return {name: fitting.value(message.body.type, value, name) for name, value in given.items()}
 
 
-def _declared_headers(fitting: Fitting, headers: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _declared_headers(fitting: Fitting, headers: Mapping[str, Any]) -> dict[str, Any] | None:
     operation = fitting.operation
-    declared = {name: value for name, value in (headers or {}).items() if not name.startswith("{")}
     known = operation.headers
-    if unknown := [name for name in declared if name not in known]:
+    if unknown := [name for name in headers if name not in known]:
         listed = ", ".join(known) or "none"
         raise TypeError(
             f"{operation.name}: {', '.join(unknown)} is not a SOAP header its WSDL declares ({listed}). "
             'Write any other as "{namespace}Name".'
         )
-    return {name: fitting.value(known[name].type, ready(value, name), name) for name, value in declared.items()} or None
+    return {name: fitting.value(known[name].type, ready(value, name), name) for name, value in headers.items()} or None
 
 
 def _written(operation: Operation, message: Any, given: Mapping[str, Any], headers: Any = None) -> Any:
-    literal = message.type not in operation.encoded and not message._is_body_wrapped
-    if literal and not headers and message.body is not None and isinstance(message.body.type, xsd.ComplexType):
-        envelope = etree.Element(f"{{{operation.envelope}}}Envelope", nsmap={"soap-env": operation.envelope})
-        body = etree.SubElement(envelope, f"{{{operation.envelope}}}Body")
-        if operation.contract.writers.write(body, message.body, given):
-            return envelope
     envelope = etree.Element(f"{{{operation.envelope}}}Envelope", nsmap={"soap-env": operation.envelope})
     try:
         if headers:

@@ -9,6 +9,8 @@ read: XML Schema's regular expressions are not Python's, and one badly written w
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -24,7 +26,7 @@ from zeep.xsd.visitor import SchemaVisitor
 
 from sdk.errors import Text
 
-__all__ = ["INVALID", "FacetSchema", "choices", "complaint"]
+__all__ = ["INVALID", "FacetSchema", "choices", "complaint", "text_lengths", "whole_numbers"]
 
 XSD = "{http://www.w3.org/2001/XMLSchema}"
 _SHOWN = 10  # values of an enumeration that a sentence lists
@@ -268,15 +270,43 @@ def _complaints(kind: Any, text: str) -> Iterator[Text]:
                 )
 
 
-def _out_of_range(kind: Any, number: Decimal) -> Iterator[Text]:
+def _limits(kind: Any) -> list[tuple[str, Decimal]]:
+    """(name of the facet, limit), those of the built-in type among them."""
     limits = [each for facets in getattr(kind, "facets", ()) for each in facets.bounds]
     least, most = next(((low, high) for known, low, high in _RANGES if isinstance(kind, known)), (None, None))
     limits += [("minInclusive", Decimal(least))] if least is not None else []
     limits += [("maxInclusive", Decimal(most))] if most is not None else []
-    for name, limit in limits:
+    return limits
+
+
+def _out_of_range(kind: Any, number: Decimal) -> Iterator[Text]:
+    for name, limit in _limits(kind):
         inside, french, english = _BOUNDS[name]
         if not inside(number, limit):
             yield Text(french.format(f"{limit:f}"), en=english.format(f"{limit:f}"))
+
+
+def whole_numbers(kind: Any) -> range | None:
+    """The numbers an integer type takes, of those that are not very large; None where more than limits tells."""
+    if not isinstance(kind, builtins.Integer) or choices(kind):
+        return None
+    least, most = -(2**63), 2**63
+    for name, limit in _limits(kind):
+        if name.startswith("min"):
+            least = max(least, math.floor(limit) + 1 if name == "minExclusive" else math.ceil(limit))
+        else:
+            most = min(most, math.ceil(limit) - 1 if name == "maxExclusive" else math.floor(limit))
+    return range(least, most + 1)
+
+
+def text_lengths(kind: Any) -> range | None:
+    """How many characters a text may have, where this is all that its type asks; None where more tells."""
+    if not isinstance(kind, builtins.String) or isinstance(kind, builtins.Token) or choices(kind):
+        return None
+    facets = getattr(kind, "facets", ())
+    least = max((each.shortest for each in facets if each.shortest is not None), default=0)
+    most = min((each.longest for each in facets if each.longest is not None), default=sys.maxsize - 1)
+    return range(least, most + 1)
 
 
 def _not_among(kind: Any, text: str) -> Text | None:

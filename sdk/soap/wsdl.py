@@ -80,6 +80,14 @@ class Operation:
         return dict([*body.type.elements, *body.type.attributes])
 
     @cached_property
+    def sent(self) -> Any:
+        """The element of its request, whose members are the arguments; None where it has another shape."""
+        message = self.grammar.input
+        if "input" in self.encoded or message._is_body_wrapped or message.body is None:
+            return None
+        return message.body if isinstance(message.body.type, xsd.ComplexType) else None
+
+    @cached_property
     def headers(self) -> dict[str, Any]:
         """SOAP headers the WSDL declares for the request: name → zeep element."""
         header = self.grammar.input.header if self.grammar.input is not None else None

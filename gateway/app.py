@@ -24,19 +24,17 @@ from typing import Any
 
 import uvloop
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 from sqlalchemy import Connection
 
-from sdk import envelope
 from sdk.egress import Egress
-from sdk.errors import InvalidInput, RelaisError, Text
+from sdk.errors import RelaisError
 
 from . import journal
 from .access import Access
 from .callbacks import Callbacks, open_ways, whom
 from .deliveries import Deliveries
 from .dispatch import Dispatch
-from .errors import Internal
+from .door import Door
 from .follow_up import Follow
 from .following import Following
 from .health import Watch
@@ -60,41 +58,6 @@ COLLECT = (50_000, 20, 20)
 hundred thousand objects, which Python's own 700 has walked again and again: a third of what a call costs then."""
 KEEP_ALIVE = 75.0
 """Seconds: above the 60 s after which usual front servers drop an idle connection, so that they close first."""
-
-
-class _Connection(RequestHandler):
-    """aiohttp's protocol, except that what it refuses by itself is answered in the envelope."""
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        error: RelaisError = Internal()
-        if status < 500:
-            error = InvalidInput(
-                Text(
-                    "Requête HTTP mal formée. Dans l'adresse, accents et espaces s'écrivent encodés : %C3%A9, %20.",
-                    en="Malformed HTTP request. In the address, accents and spaces are encoded: %C3%A9, %20.",
-                )
-            )
-        else:
-            log.error("connection_failed", exc_info=exc)
-        response = web.Response(
-            status=status,
-            body=envelope.failure(error, request_id=""),
-            content_type=envelope.CONTENT_TYPE,
-            headers={envelope.ERROR_HEADER: "1"},
-        )
-        response.force_close()
-        return response
-
-
-class _Listener(web.Server):
-    def __call__(self) -> RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
 
 
 class Server:
@@ -165,7 +128,7 @@ class Server:
         gc.collect()
         gc.freeze()
         await self._begin_work(metrics)
-        await self._listen(self.dispatch, listening)
+        await self._listen(self.dispatch, listening, self.dispatch.room)
         if admin is not None:
             await self._listen(partial(_figures, metrics), admin)
         self.watch.start()
@@ -196,9 +159,16 @@ class Server:
             raise
         metrics.stored(found, {work: max(0.0, now - due.get(work, now)) for work in self.jobs.kinds})
 
-    async def _listen(self, answer: Callable[[web.BaseRequest], Any], listening: socket.socket) -> None:
-        server = _Listener(
+    async def _listen(
+        self,
+        answer: Callable[[web.BaseRequest], Any],
+        listening: socket.socket,
+        room: Callable[[], int] = lambda: sys.maxsize,
+    ) -> None:
+        server = Door(
             answer,
+            room=room,
+            sent_back=self.dispatch.sent_back,
             access_log=None,
             auto_decompress=False,
             keepalive_timeout=KEEP_ALIVE,

@@ -28,6 +28,7 @@ from .bodies import Incoming, business_query, is_json
 from .cache import Cache, cache_key
 from .callbacks import callback_url
 from .deliveries import Deliveries, timed_out
+from .door import overloaded
 from .errors import Forbidden, Internal, MethodNotAllowed, UnknownEndpoint
 from .following import Following
 from .health import Watch
@@ -90,6 +91,14 @@ class Dispatch:
         self._rung = Held(max_body)  # of callbacks: whoever calls without an account leaves callers their room
         self.draining = False
 
+    def room(self) -> int:
+        """How many more calls may be served now; while draining all are let in: their answers close connections."""
+        return self._max_in_flight - (0 if self.draining else self._metrics.in_flight)
+
+    def sent_back(self, calls: int) -> None:
+        """Counts calls for which there was no room at the door."""
+        self._metrics.sent_back(calls)
+
     # --- steps 1 to 3: the request, and the last resort ---------------------------------------------------------------
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -144,10 +153,7 @@ class Dispatch:
         call.repeatable = match.endpoint.kind == "read"
         call.made = partial(self._deliveries.standing.made, instance.where)
         if self._metrics.in_flight > self._max_in_flight:
-            raise Overloaded(
-                Text("La passerelle est saturée ; rien n'a été transmis.", en="Overloaded; nothing was sent."),
-                retry_after=2.0,
-            )
+            raise overloaded()
         if match.endpoint.method == "GET":
             return await self._carried_out(request, instance, match, match.endpoint, query, call, trace)
         bodies = self._rung if match.endpoint.kind == "callback" else self._bodies

@@ -115,6 +115,10 @@ class Metrics:
             asyncio.get_running_loop().call_later(TOGETHER, self.count)
         self._answered.append((connector, endpoint, outcome, seconds, upstream_seconds, read_so))
 
+    def sent_back(self, calls: int) -> None:
+        """Calls refused at the door, of which nothing was read."""
+        self._calls.labels("?", "?", "Overloaded").inc(calls)
+
     def count(self) -> None:
         """Adds the calls answered since the last time to the figures."""
         calls: Counter[tuple[str, str, str]] = Counter()

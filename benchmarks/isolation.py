@@ -40,6 +40,7 @@ HEALTHY = [f"i{number}" for number in range(INSTANCES - 2)]
 FROZEN, FLAPPING = "frozen", "flapping"
 USEFUL = 2.0  # seconds
 MOST_OPEN = 17_000  # connections; a question beyond is never answered
+AT_ONCE = 256  # calls served at once with limits, and callers of the peak: more than the processor can keep up with
 QUICK = 0.02  # seconds a healthy publisher takes
 LIBRARIES = ("aiohttp", "uvloop", "pydantic", "SQLAlchemy", "cryptography")
 PARTS = ("publishers", "overload", "upload")
@@ -351,7 +352,7 @@ async def publishers(rounds: int, seconds: float) -> list[Row]:
 
 
 LIMITS = {
-    "with limits": {"in_flight": 64, "http": "limit = 200, queue = 400"},
+    "with limits": {"in_flight": AT_ONCE, "http": "limit = 200, queue = 400"},
     "without": {"in_flight": 1_000_000, "http": "limit = 1000, queue = 100000, queue_wait = 25"},
 }
 
@@ -401,7 +402,7 @@ async def _peak(gateway: Running, seconds: float) -> tuple[float, float]:
             number += 1
         one.transport.abort()
 
-    await asyncio.gather(*(caller(number) for number in range(64)))
+    await asyncio.gather(*(caller(number) for number in range(AT_ONCE)))
     return good / seconds, good / (gateway.cpu() - cpu)
 
 
@@ -520,8 +521,8 @@ async def everything(args: argparse.Namespace) -> list[str]:
         f"**Method.** {args.rounds} rounds ({2 * args.rounds} with ill publishers), interleaved, one process; each "
         f"measure takes {args.seconds:g} s. Publishers answer after {QUICK * 1e3:.0f} ms; twenty instances, ill and "
         "healthy, are each called 20 times a second in an open loop. Overload: an open loop that has lasted for as "
-        "long before it is measured, against a closed loop of 64 callers just before (the peak). By processor: answers "
-        "per second of the gateway's own, which other programs do not take from it. Sent back: 503 `Overloaded`; who "
+        f"long before it is measured, against a closed loop of {AT_ONCE} callers just before (the peak). By processor: "
+        "answers per second of the gateway's own, which other programs do not take from it. Sent back: 503; who "
         f"waits longer than {USEFUL:g} s has left the form; {MOST_OPEN:,} connections at most. Upload: a fresh gateway "
         "each time, PostgreSQL with its disk synced; memory is the kernel's peak (`VmHWM`) above what the process had "
         "before.",

@@ -32,6 +32,7 @@ _HEADERS = re.compile(
     rb"\r\n(content-length|transfer-encoding|upgrade|expect|connection|accept-language):[ \t]*([^\r]*)", re.IGNORECASE
 )
 """Headers that say that it is more than a read, whether the connection stays, and in which language to answer."""
+_MORE = re.compile(rb"\r\n(?:content-length|transfer-encoding|upgrade|expect)[ \t]*:", re.IGNORECASE)
 _CLOSE = "Connection: close\r\n"
 TOLD_EVERY = 1.0
 """Seconds between two lines that tell how many were sent back."""
@@ -99,17 +100,20 @@ class Door(web.Server):
 
 
 class _Connection(RequestHandler):
-    """`_coming`: its plain read is counted in `Door.coming`. `_at_start`: what came so far ended with a whole head."""
+    """`_coming`: its plain read is counted in `Door.coming`. `_read`: what came last, where it was a whole read;
+    `_at_start`: whether it ended with a whole head. `_answered`: how many of its requests were.
+    """
 
     _manager: Door
     _coming = False
+    _read = b""
     _at_start = True
+    _answered = 0
 
     def data_received(self, data: bytes) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done() and self._at_start and data.find(_END) == len(data) - len(_END):
-            if data.startswith(b"GET /"):
-                door = self._manager
+        if data.startswith(b"GET /") and data.find(_END) == len(data) - len(_END):
+            door = self._manager
+            if self._at_rest():
                 if door.full and not self._paused and (refusal := door.refusal(data)):
                     self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
                     assert self.transport is not None
@@ -120,9 +124,26 @@ class _Connection(RequestHandler):
                 if not self._coming:
                     self._coming = True
                     door.coming += 1
+            self._read, self._at_start = data, True
         else:
-            self._at_start = data.endswith(_END)
+            self._read, self._at_start = b"", data.endswith(_END)
         super().data_received(data)
+
+    def _at_rest(self) -> bool:
+        """Whether everything that came was answered, and nothing of it waits for its rest."""
+        waiter = self._waiter
+        if waiter is not None:
+            return not waiter.done() and self._at_start
+        # An answer has just left, and aiohttp does not wait for the next request yet. Of what came before, only a read
+        # is sure to have had no body.
+        return 0 < self._answered == self._request_count and _MORE.search(self._read or b"\r\nExpect:") is None
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        ended = await super().finish_response(request, resp, start_time)
+        self._answered += 1
+        return ended
 
     def begun(self) -> None:
         """Its read is served, or never will be."""

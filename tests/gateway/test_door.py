@@ -190,6 +190,39 @@ async def test_reads_sent_one_behind_the_other_are_answered_in_their_order(start
         assert [(await one.answer())[2]["data"]["what"] for _ in range(4)] == ["slow", "quick", "quick", "quick"]
 
 
+async def test_a_body_that_looks_like_a_read_is_a_body(full: Gateway) -> None:
+    """Its request was answered before it came."""
+    inner = read()
+    head = b"POST /counter/test/orders HTTP/1.1\r\nContent-Type: application/json\r\nIdempotency-Key: 1\r\n" + HEAD
+    async with line(full) as one:
+        assert (await one.ask(head + f"Content-Length: {len(inner)}\r\n\r\n".encode()))[0] == 503
+        one.writer.write(inner)
+        await one.writer.drain()
+        await asyncio.sleep(0.05)
+        Counter.release.set()
+        await until(lambda: full.server.dispatch.room() == 2)
+        assert (await one.ask(read()))[2]["data"] == {"what": "quick"}  # not one more refusal
+
+
+async def test_reads_without_a_pause_are_each_answered_once(start: Start) -> None:
+    """Each comes as soon as the answer before has left, when aiohttp does not wait for it yet."""
+    async with start(Counter, max_in_flight=1) as gateway:
+
+        async def caller() -> list[int]:
+            async with line(gateway) as one:
+                answers = [await one.ask(read()) for _ in range(150)]
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await one.reader.read(1)
+            assert {body["err_class"] for status, _, body in answers if status != 200} <= {"Overloaded"}
+            return [status for status, _, _ in answers]
+
+        statuses = [status for each in await asyncio.gather(*(caller() for _ in range(3))) for status in each]
+        assert set(statuses) <= {200, 503}
+        assert 200 in statuses
+        assert (door_of(gateway).coming, gateway.server.dispatch.room()) == (0, 1)
+
+
 async def test_as_many_reads_as_there_is_room_for_are_let_in_however_they_come(start: Start) -> None:
     Counter.held, Counter.release = 0, asyncio.Event()
     async with start(Counter, max_in_flight=3) as gateway:

@@ -15,11 +15,11 @@ from sdk import envelope
 _JSON: Mapping[str, str] = {hdrs.CONTENT_TYPE: envelope.CONTENT_TYPE}
 
 
-class Answer(web.Response):
+class Answer(web.StreamResponse):
     """JSON unless `headers` say otherwise. What aiohttp's own response weighs before its head, ours never does."""
 
     def __init__(self, body: bytes, *, status: int = 200, headers: Mapping[str, str] = _JSON) -> None:
-        super().__init__(body=body, status=status, headers=headers)
+        super().__init__(status=status, headers=headers)
         self._whole = body
         self._kept: bool | None = None
 

@@ -501,6 +501,7 @@ _CHARSETS = {
     "windows-1252": "cp1252",
     "cp1252": "cp1252",
 }
+_AS_IT_IS = re.compile(r"[A-Za-z0-9_.~=&-]{1,1000}")  # most queries: nothing to decode, at most 1000 parameters
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -553,6 +554,9 @@ def business_query(raw_query: str) -> list[tuple[str, str]]:
     """The query's pairs but those of Publik's signature and of callbacks, in order, blank ones kept, texts in NFC."""
     if not raw_query:
         return []
+    if _AS_IT_IS.fullmatch(raw_query):
+        plainly = [pair.partition("=") for pair in raw_query.split("&") if pair]
+        return [(name, value) for name, _, value in plainly if name not in _NOT_BUSINESS]
     if _BAD_ESCAPE.search(raw_query):
         raise InvalidInput(
             Text(

@@ -125,7 +125,7 @@ class Dispatch:
     async def _answer(self, request: web.BaseRequest, call: Call, trace: _Trace) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
         segments = split_path(path)
-        if segments[:1] == ["health"]:
+        if segments and segments[0] == "health":
             return self._health(segments)
         match = instance = None
         if len(segments) >= 3:
@@ -361,8 +361,8 @@ class Dispatch:
             "instance": trace.instance if trace.known else shown_path(trace.instance),
             "endpoint": trace.endpoint if trace.known else shown_path(trace.endpoint),
             "status": response.status,
-            "ms": round(seconds * 1000, 1),
-            "upstream_ms": round(call.upstream_seconds * 1000, 1),
+            "ms": _milliseconds(seconds),
+            "upstream_ms": _milliseconds(call.upstream_seconds),
             "exchanges": call.exchanges,
             "received": trace.received,
         }
@@ -402,6 +402,10 @@ def _file(value: File) -> Answer:
 def _plain(data: Mapping[str, Any] | bytes) -> Answer:
     said = data if isinstance(data, bytes) else envelope.to_data(data)
     return Answer(envelope.success(said))
+
+
+def _milliseconds(seconds: float) -> float:
+    return int(seconds * 10_000 + 0.5) / 10  # as round(…, 1), which takes five times as long
 
 
 def _peer(request: web.BaseRequest) -> str:

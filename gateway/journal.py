@@ -65,7 +65,7 @@ def _written(event: MutableMapping[str, Any]) -> str:
     """An event as a line: instant, masking by type whatever the key, JSON."""
     event["at"] = datetime.fromtimestamp(event["at"], UTC).isoformat().replace("+00:00", "Z")
     for key, value in event.items():
-        if not isinstance(value, _PLAIN):
+        if type(value) not in _PLAIN:
             event[key] = _masked(value)
     try:
         return to_json(event, fallback=_shown, inf_nan_mode="null").decode()
@@ -77,7 +77,7 @@ def _shown(value: Any) -> str:
     return f"<{type(value).__name__}>"
 
 
-_PLAIN = (str, int, float, bool, type(None))
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 _with_exception = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )

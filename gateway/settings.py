@@ -20,6 +20,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -124,14 +125,19 @@ class Right(str):
 
     def covers(self, connector: str, instance: str, endpoint: str) -> bool:
         """Whether this right opens that endpoint: its path below the instance, or the first segment of it."""
-        *place, wanted = self.split("/", 2)
-        return all(map(_fits, place, (connector, instance))) and (
-            _fits(wanted, endpoint.partition("/")[0]) or _fits(wanted, endpoint)
-        )
+        return _covers(self, connector, instance, endpoint)
 
     def touches(self, connector: str, instance: str) -> bool:
         """Whether this right opens something of that instance."""
         return all(map(_fits, self.split("/", 2)[:2], (connector, instance)))
+
+
+@lru_cache(maxsize=4096)
+def _covers(right: str, connector: str, instance: str, endpoint: str) -> bool:
+    *place, wanted = right.split("/", 2)
+    return all(map(_fits, place, (connector, instance))) and (
+        _fits(wanted, endpoint.partition("/")[0]) or _fits(wanted, endpoint)
+    )
 
 
 def _fits(pattern: str, name: str) -> bool:

@@ -153,7 +153,7 @@ async def held(result: Result, value: Any) -> Any:
     if isinstance(value, Choices) and result.contract == "choices":
         return value
     if not _is_long(result, value):
-        return result.adapter.validate_python(value)
+        return result.adapter.validator.validate_python(value)
     items = list(value)  # ours: emptied as it is read, since freeing a long list at once is a long step too
     del value
     pace = Pace()
@@ -174,7 +174,7 @@ async def to_json(result: Result, value: Any) -> bytes:
     if isinstance(value, Choices):
         return value.json
     if not _is_long(result, value):
-        return result.adapter.dump_json(value)
+        return result.adapter.serializer.to_json(value)
     items = list(value)
     del value
     pace = Pace()

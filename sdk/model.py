@@ -142,7 +142,7 @@ def read(model: type[M], data: Any) -> M:
 
     Raises pydantic's ValidationError, which the gateway answers as `UpstreamInvalid` (field names only).
     """
-    return model.model_validate(data, extra="ignore")
+    return model.__pydantic_validator__.validate_python(data, extra="ignore")  # type: ignore[no-any-return]
 
 
 class Row(Model):

@@ -119,24 +119,35 @@ class within:
     """`async with within(call)`: `call` is the current one for the block, which its deadline ends with TimeoutError.
 
     What runs in the same task needs no other timer for the whole of its work: `call.held_by` tells which task that is.
+    It ends as `asyncio.timeout` does, whose own object and steps every call would pay.
     """
 
-    __slots__ = ("_call", "_limit", "_token")
+    __slots__ = ("_call", "_cancelling", "_late", "_task", "_timer", "_token")
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        self._late = False
 
     async def __aenter__(self) -> Call:
         call = self._call
-        self._limit = asyncio.timeout(call.remaining())
-        await self._limit.__aenter__()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        assert task is not None
+        self._task = call.held_by = task
+        self._cancelling = task.cancelling()
+        self._timer = loop.call_later(call.remaining(), self._end)
         self._token = _current.set(call)
-        call.held_by = asyncio.current_task()
         return call
+
+    def _end(self) -> None:
+        self._late = True
+        self._task.cancel()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._call.held_by = None
         _current.reset(self._token)
-        await self._limit.__aexit__(kind, error, trace)
+        self._timer.cancel()
+        if self._late and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise TimeoutError from error

@@ -4,6 +4,7 @@ import contextlib
 import json
 import unicodedata
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import given, settings
@@ -290,6 +291,14 @@ def test_a_faulty_form_is_refused(raw: bytes, words: str) -> None:
 def test_the_signature_is_not_a_business_parameter() -> None:
     query = "q=caf%C3%A9&orig=o&algo=sha256&timestamp=t&nonce=n&signature=s&id=&q=b"
     assert business_query(query) == [("q", "café"), ("id", ""), ("q", "b")]
+
+
+@pytest.mark.parametrize("query", ["most=1", "q=&id", "a=1&&a=2&", "=b&c==d", "z-._~=9", "&"])
+def test_a_query_without_anything_to_decode_is_read_like_any_other(query: str) -> None:
+    decoded = parse_qsl(query, keep_blank_values=True)
+    assert business_query(query) == decoded
+    assert business_query(query + "&%65=1") == [*decoded, ("e", "1")]
+    assert business_query(query + "&signature=x&orig=y") == decoded
 
 
 def test_a_query_sent_as_raw_utf_8_is_read() -> None:

@@ -105,3 +105,29 @@ async def test_a_call_that_ends_in_time_leaves_nothing_that_could_end_the_next()
             await asyncio.sleep(0.25)
             assert (await http.get(good.url)).ok
     assert good.connections == 1
+
+
+async def test_what_cancels_a_block_is_not_its_deadline() -> None:
+    began = asyncio.Event()
+
+    async def waits() -> None:
+        async with within(new_call(5.0)):
+            began.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(waits())
+    await began.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_block_whose_deadline_rang_may_be_followed_by_another() -> None:
+    with pytest.raises(TimeoutError):
+        async with within(new_call(0.01)):
+            await asyncio.Event().wait()
+    async with within(new_call(5.0)):
+        await asyncio.sleep(0)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0

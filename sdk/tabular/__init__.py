@@ -25,10 +25,11 @@ from sdk.matching import fold
 from sdk.model import Choices
 
 from .building import Plan
-from .index import OPERATORS, Index, Question, TooLong, Where, words
+from .index import OPERATORS, Index, words
 from .templates import Place, UnknownColumn, fill, parts
 from .types import BadLine, Column, ColumnType, Reading, Structure, Structured, TableOptions, to_decimal
 from .versions import UrlSource, Versions, misconfigured
+from .ways import Question, TooLong, Where
 
 __all__ = [
     "BadLine",

@@ -18,16 +18,15 @@ import re
 import sqlite3
 import unicodedata
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
-from math import inf, prod
-from operator import attrgetter
+from math import inf
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sdk.errors import InvalidInput, Text
 from sdk.matching import fold
@@ -35,8 +34,8 @@ from sdk.model import Choice
 
 from .templates import Columns, UnknownColumn, add_functions
 from .types import CONVERT, TYPE_NAMES, Column, Reading
+from .ways import STEPS, Listed, Measured, Question, TooLong, Way, Where, way_of
 
-Where = Mapping[str, object]
 OPERATORS = ("eq", "ne", "lt", "lte", "gt", "gte", "in", "contains", "startswith", "empty")
 _COMPARE = {"eq": "=", "ne": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 _MAX_WORDS = 32
@@ -44,48 +43,7 @@ _MAPPED = 1 << 40  # bytes; SQLite takes what it was built for (2 GiB)
 _PAGES = 512  # KiB a connection keeps of its own: the mapped file is the real cache
 _SPARE = 4  # connections kept open for threads
 _PAIRS = 40  # members of a JSON object that SQLite writes at once: a function takes a hundred arguments
-_LISTED = "f CROSS JOIN r ON r.rid = f.rowid"
 _TRIGRAMS = 30  # of a word, that are measured: the rest of a longer one is looked for in the rows
-_SCANNED = 400  # trigrams above which a letter is so common that reading the rows finds it sooner
-_OPENED = 8  # lists, above which the first rows are better looked for in the rows themselves
-
-# What a question costs, in µs: it only chooses between ways that find the same rows.
-_OPEN = 10.0  # a list of rows, opened
-_WALK = 0.012  # an entry of a list
-_LOOK = 0.3  # a row looked at
-_READ = 0.15  # a row looked at, in the order of the file
-_STEP = 1.0  # a row looked at, in another order
-_BEGUN = 30.0  # what comes before the first row of a list
-_FOLD = 2.0  # a cell of it folded
-_GIVE = 1.5  # a row given
-_SAME = 0.67  # of the rows that hold one trigram of a word, those that hold another
-_BUDGET = 500.0  # a question, on the loop
-_STEPS = 1_000  # of SQLite's machine, in a turn
-_TURN = 200.0  # the most they take
-_TURNS = 8  # before a question that was thought short is given up on the loop
-_FEW = 1_000  # rows of a table below which no question is long
-
-
-class TooLong(Exception):
-    """The question would hold the loop: to be asked in a thread (`Index.another`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Which rows are asked for, and in which order: the file's, unless `order` says.
-
-    `words`: each must be in the row (`words(q)`). `equal`: a column or template, and the text the row must have there.
-    `early`: whoever asks stops reading after about so many rows.
-    """
-
-    words: Sequence[str] = ()
-    where: Where = field(default_factory=dict)
-    equal: tuple[str, str] | None = None
-    order: Sequence[str] = ()
-    distinct: Sequence[str] = ()
-    limit: int | None = None
-    offset: int = 0
-    early: int | None = None
 
 
 def words(q: str) -> list[str]:
@@ -167,28 +125,23 @@ class Index:
         return self._found(_choice(self.columns, id, text, extra), asked)
 
     def _found(self, selected: str, asked: Question) -> Iterable[Any]:
-        way = self._way(asked)
-        return () if way is None else self._read(selected, asked, way)
+        held = self._held(asked)
+        fewest = min(self._fewest(asked.where, asked.equal), self.reading.rows)
+        known = Measured(asked, self.reading.rows, fewest, len(held.conditions), held.folded)
+        if (asked.words or held.texts) and self.trigrams and known.is_long:
+            known.lists = self._lists([*asked.words, *held.texts])
+            if not all(known.lists.values()):
+                return ()
+        way = way_of(known, hurried=self._hurried, order=self._orders.get(tuple(asked.order), ""))
+        return self._read(selected, asked, held, way)
 
-    def _sql(self, selected: str, asked: Question, way: _Way) -> str:
-        kept = f" WHERE {' AND '.join(way.conditions)}" if way.conditions else ""
-        source = way.source
-        if asked.distinct:
-            keys = ", ".join(map(self.columns.sql, asked.distinct))
-            kept = f" WHERE rid IN (SELECT min(rid) FROM {source}{kept} GROUP BY {keys})"  # noqa: S608 - columns by position
-            source = "r"
-        terms = [term for name in asked.order for term in self.columns.order(name)]
-        by = ", ".join([*terms, "f.rowid" if source is _LISTED else "rid"])
-        return f"SELECT {selected} FROM {source}{kept} ORDER BY {by} LIMIT ? OFFSET ?"  # noqa: S608 - columns by position
-
-    def _read(self, selected: str, asked: Question, way: _Way) -> Iterator[Any]:
-        sql = self._sql(selected, asked, way)
-        bound = [*way.bound, -1 if asked.limit is None else asked.limit, asked.offset]
+    def _read(self, selected: str, asked: Question, held: _Held, way: Way) -> Iterator[Any]:
+        sql, bound = self._sql(selected, asked, held, way)
         if not way.turns:
             yield from self._database.execute(sql, bound)
             return
         given, turns = 0, iter(range(way.turns))
-        self._database.set_progress_handler(lambda: next(turns, None) is None, _STEPS)
+        self._database.set_progress_handler(lambda: next(turns, None) is None, STEPS)
         try:
             for row in self._database.execute(sql, bound):
                 yield row
@@ -201,118 +154,37 @@ class Index:
                 raise TooLong from None
         finally:
             self._database.set_progress_handler(None, 0)
-        yield from islice(self._read(selected, asked, way.otherwise), given, None)  # the same rows in the same order
+        # The same rows in the same order.
+        yield from islice(self._read(selected, asked, held, way.otherwise), given, None)
 
-    def _way(self, asked: Question) -> _Way | None:
-        """How the rows are found; None when there cannot be any. Raises TooLong."""
+    def _sql(self, selected: str, asked: Question, held: _Held, way: Way) -> tuple[str, list[Any]]:
+        words = way.unsettled(asked.words)
+        conditions = [*["instr(r.norm, ?)"] * len(words), *held.conditions]
+        bound = [*words, *held.bound]
+        source, position = f"r INDEXED BY {way.order}" if way.order else "r", "rid"
+        if way.taken:
+            source, position = "f CROSS JOIN r ON r.rid = f.rowid", "f.rowid"
+            conditions.insert(0, "f MATCH ?")
+            bound.insert(0, " AND ".join(map(self._match, way.taken)))
+        kept = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        if asked.distinct:
+            keys = ", ".join(map(self.columns.sql, asked.distinct))
+            kept = f" WHERE rid IN (SELECT min(rid) FROM {source}{kept} GROUP BY {keys})"  # noqa: S608 - columns by position
+            source, position = "r", "rid"
+        by = ", ".join([*(term for name in asked.order for term in self.columns.order(name)), position])
+        sql = f"SELECT {selected} FROM {source}{kept} ORDER BY {by} LIMIT ? OFFSET ?"  # noqa: S608 - columns by position
+        return sql, [*bound, -1 if asked.limit is None else asked.limit, asked.offset]
+
+    def _held(self, asked: Question) -> _Held:
+        """What rows are held to besides the words. Raises `InvalidInput` for a filter."""
         held = _Held()
         if asked.equal is not None:
             held.add(f"{self.columns.sql(asked.equal[0])} = ?", asked.equal[1])
         for key, value in asked.where.items():
             self._hold(held, key, value)
-        look = _LOOK + _FOLD * (held.folded + len(asked.order))
-        fewest = min(self._fewest(asked.where, asked.equal), self.reading.rows)
-        wanted = _least(asked.early, asked.limit, asked.offset)
-        enough = None if asked.order or asked.distinct else wanted
-        soon = enough is not None and self._hurried and enough * _GIVE <= _BUDGET
-        lists: dict[str, list[_List]] = {}
-        if (asked.words or held.texts) and self.trigrams and fewest * look > 2 * _OPEN:
-            lists = self._lists([*asked.words, *held.texts])
-            if not all(lists.values()):
-                return None
-            if soon and enough and not held.conditions and self._common(lists, enough):
-                return self._by_lists([], asked.words, held, turns=_TURNS)
-        taken, left, cost = self._taken(lists, fewest, look)
-        way = self._by_lists(taken, asked.words, held)
-        if enough is not None and (not way.conditions or (len(taken) == 1 and len(way.conditions) == 1)):
-            cost = sum(one.opened * _OPEN for one in taken)  # nothing is left to verify: the first rows are the answer
-            left = min(left, enough)
-        cost += left * look + min(left, enough or left) * _GIVE
-        if cost <= _BUDGET or self.reading.rows <= _FEW:
-            return way
-        if not asked.distinct and (walked := self._orders.get(tuple(asked.order))):
-            return self._walked(walked, lists, fewest, wanted, held, asked, way, cost)
-        if not self._hurried:
-            return way
-        if not soon:
-            raise TooLong
-        # The first rows of the rarest word are often soon found, unless something else refuses them.
-        several = [one for each in lists.values() for one in each if one.opened <= _OPENED]
-        rarest = min(several, key=_rows, default=None)
-        taken = [rarest] if rarest and rarest.rows < fewest else []
-        return self._by_lists(taken, asked.words, held, turns=_TURNS)
+        return held
 
-    def _walked(
-        self,
-        index: str,
-        lists: Mapping[str, Sequence[_List]],
-        fewest: float,
-        wanted: int | None,
-        held: _Held,
-        asked: Question,
-        sorting: _Way,
-        cost: float,
-    ) -> _Way:
-        """By the index of an order, where that costs less than to find all rows and to sort them. Raises TooLong."""
-        share = self._share(lists) * fewest / max(1, self.reading.rows)
-        walk = min(self.reading.rows, wanted / share if wanted is not None else inf) * _STEP
-        if self._hurried and walk > _BUDGET / 4:
-            raise TooLong
-        if walk >= cost:
-            return sorting
-        turns = _TURNS // 4 if self._hurried else int(cost / _TURN) + 1  # rows are read all over the file
-        way = self._by_lists([], asked.words, held, turns=turns)
-        way.source = f"r INDEXED BY {index}"
-        way.otherwise = None if self._hurried else sorting
-        return way
-
-    def _by_lists(self, taken: Sequence[_List], words: Sequence[str], held: _Held, *, turns: int = 0) -> _Way:
-        """The rows that are in all of these lists, held to the words they do not settle."""
-        way = _Way(_LISTED if taken else "r", [], [], turns)
-        if taken:
-            way.conditions.append("f MATCH ?")
-            way.bound.append(" AND ".join(map(self._match, taken)))
-        settled = {one.word for one in taken if len(one.word) <= 3}
-        for word in words:
-            if word not in settled:
-                way.conditions.append("instr(r.norm, ?)")
-                way.bound.append(word)
-        way.conditions += held.conditions
-        way.bound += held.bound
-        return way
-
-    def _share(self, lists: Mapping[str, Sequence[_List]]) -> float:
-        """Of all rows, those that hold every word, as if the words knew nothing of each other."""
-        return prod(min(one.rows for one in several) / self.reading.rows for several in lists.values())
-
-    def _common(self, lists: Mapping[str, Sequence[_List]], enough: int) -> bool:
-        """Whether the words are met so often that reading the first rows costs less than opening a list."""
-        opened = min(one.opened for several in lists.values() for one in several)
-        return enough / self._share(lists) * _READ <= _BEGUN + _OPEN * opened
-
-    def _taken(
-        self, lists: Mapping[str, Sequence[_List]], rows: float, look: float
-    ) -> tuple[list[_List], float, float]:
-        """The lists worth intersecting, the rows they leave to be looked at, what walking them costs.
-
-        A list is worth it when it spares more than it costs; that of another word spares most.
-        """
-        each = [one for several in lists.values() for one in several if one.opened <= _SCANNED]
-        first = min(each, key=lambda one: one.cost + one.rows * look, default=None)
-        if first is None or first.cost + first.rows * look >= rows * look:
-            return [], rows, 0.0
-        taken, left, cost = [first], float(first.rows), first.cost
-        for one in sorted(each, key=lambda one: (one.word == first.word, one.rows)):
-            if one is first:
-                continue
-            known = any(other.word == one.word for other in taken)
-            share = max(one.rows / self.reading.rows, _SAME if known else 0.0)
-            if left * (1 - share) * look > one.cost:
-                taken.append(one)
-                left, cost = left * share, cost + one.cost
-        return taken, left, cost
-
-    def _lists(self, words: Sequence[str]) -> dict[str, list[_List]]:
+    def _lists(self, words: Sequence[str]) -> dict[str, list[Listed]]:
         """For each word the lists that hold all rows where it is; none when it is nowhere."""
         terms = {word: _terms(word) for word in words}
         asked = {term for several in terms.values() for term in several}
@@ -325,11 +197,11 @@ class Index:
             )
         }
         return {
-            word: [_List(word, term, *known[term]) for term in several] if known.keys() >= several else []
+            word: [Listed(word, term, *known[term]) for term in several] if known.keys() >= several else []
             for word, several in terms.items()
         }
 
-    def _match(self, one: _List) -> str:
+    def _match(self, one: Listed) -> str:
         """What FTS5 must match: a trigram, or all that begin with a shorter word."""
         if len(one.term) == 3:
             return _phrase(one.term)
@@ -426,23 +298,6 @@ def _closed(connections: _Connections, database: sqlite3.Connection) -> None:
     database.close()
 
 
-_rows = attrgetter("rows")
-
-
-class _List(NamedTuple):
-    """The rows where a trigram of `word` is; for a word of one or two letters, any of the `opened` trigrams that begin
-    with it."""
-
-    word: str
-    term: str
-    rows: int
-    opened: int
-
-    @property
-    def cost(self) -> float:
-        return self.opened * _OPEN + self.rows * _WALK
-
-
 @dataclass(slots=True)
 class _Held:
     """What rows are held to besides the words: conditions, and texts that must be in what is searched."""
@@ -457,26 +312,9 @@ class _Held:
         self.bound.extend(bound)
 
 
-@dataclass(slots=True)
-class _Way:
-    """Where rows are taken from, and what they are held to there. After so many `turns` (0: any) this is given up, for
-    the way `otherwise` or for a thread."""
-
-    source: str
-    conditions: list[str]
-    bound: list[Any]
-    turns: int
-    otherwise: _Way | None = None
-
-
 def _terms(word: str) -> set[str]:
     """The trigrams of a word, or itself when it is shorter."""
     return {word[at : at + 3] for at in range(min(max(1, len(word) - 2), _TRIGRAMS))}
-
-
-def _least(early: int | None, limit: int | None, offset: int) -> int | None:
-    known = [one for one in (early, None if limit is None else limit + offset) if one is not None]
-    return min(known, default=None)
 
 
 @lru_cache(maxsize=256)

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdk.matching import fold
-from sdk.tabular import Table
-from sdk.tabular import index as indexes
-from sdk.tabular.index import Question, words
+from sdk.tabular import Table, index, ways
+from sdk.tabular.index import words
+from sdk.tabular.ways import Question
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,8 +63,8 @@ async def test_a_reader_in_flight_finishes_on_the_version_it_began_with(tmp_path
     path = streets(tmp_path / "rues.csv", 2_000, "Rue")
     table = table_of(path)
     await table.refresh()
-    index = await table._versions.current()
-    with index.another() as twin:
+    held = await table._versions.current()
+    with held.another() as twin:
         rows = iter(twin.select(["nom"], Question()))
         assert next(rows) == ("Rue 0",)
         streets(path, 2_000, "Quai")
@@ -78,8 +78,8 @@ async def test_an_index_taken_away_answers_those_who_hold_it(tmp_path: Path, mon
     table = table_of(streets(tmp_path / "rues.csv", 2_000, "Rue"))
     await table.refresh()
     shutil.rmtree(tmp_path / "index")
-    monkeypatch.setattr(indexes, "_FEW", 0)
-    monkeypatch.setattr(indexes, "_BUDGET", 0.0)  # µs: in a thread
+    monkeypatch.setattr(ways, "_FEW", 0)
+    monkeypatch.setattr(ways, "_BUDGET", 0.0)  # µs: in a thread
     assert len(await table.choices(q="rue")) == 2_000
     assert [choice.id for choice in await table.choices(q="rue 7", limit=2)] == ["7", "17"]
     await table.close()
@@ -216,9 +216,9 @@ async def test_what_would_hold_the_loop_is_found_the_same_in_a_thread(
         return await to_thread(*asked)
 
     monkeypatch.setattr(asyncio, "to_thread", counted)
-    monkeypatch.setattr(indexes, "_FEW", 0)  # as if the table were large
-    monkeypatch.setattr(indexes, "_BUDGET", float(budget))
-    monkeypatch.setattr(indexes, "_STEPS", budget)
+    monkeypatch.setattr(ways, "_FEW", 0)  # as if the table were large
+    monkeypatch.setattr(ways, "_BUDGET", float(budget))
+    monkeypatch.setattr(index, "STEPS", budget)
     where, holds = NARROWED[narrowed]
     for q in TYPED:
         found = [n for n in range(3_000) if holds(n) and all(word in fold(LABELS[n]) for word in words(q))]
@@ -244,7 +244,7 @@ async def test_the_first_rows_of_a_declared_order_are_read_without_sorting_all(
     table = Table(path, folder=tmp_path / "index", id="id", text="nom", orders=orders)
     plain = Table(path, folder=tmp_path / "plain", id="id", text="nom")
     await asyncio.gather(table.refresh(), plain.refresh())
-    monkeypatch.setattr(indexes, "_FEW", 0)
+    monkeypatch.setattr(ways, "_FEW", 0)
     monkeypatch.setattr(asyncio, "to_thread", None)  # on the loop, or not at all
     expected = [
         n for n in sorted(range(3_000), key=lambda n: (fold(LABELS[n]), -n), reverse=True) if "rue" in LABELS[n]

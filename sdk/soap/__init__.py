@@ -355,8 +355,12 @@ class Soap:
 
 
 def _weight(value: Any) -> int:
+    if value is None or type(value) in (int, bool, float):
+        return 0
     if isinstance(value, str | bytes):
         return len(value)
+    if type(value) is dict:
+        return sum(map(_weight, value.values()))
     if isinstance(value, File):
         return value.size
     if isinstance(value, Mapping):

@@ -100,7 +100,7 @@ class Door(web.Server):
 
 
 class _Connection(RequestHandler):
-    """`_coming`: its plain read is counted in `Door.coming`. `_read`: what came last, where it was a whole read;
+    """`_coming`: its plain read is counted in `Door.coming`. `_read`: what came last, where it surely was a whole read;
     `_at_start`: whether it ended with a whole head. `_answered`: how many of its requests were.
     """
 
@@ -113,7 +113,8 @@ class _Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         if data.startswith(b"GET /") and data.find(_END) == len(data) - len(_END):
             door = self._manager
-            if self._at_rest():
+            at_rest = self._at_rest()
+            if at_rest:
                 if door.full and not self._paused and (refusal := door.refusal(data)):
                     self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
                     assert self.transport is not None
@@ -124,7 +125,8 @@ class _Connection(RequestHandler):
                 if not self._coming:
                     self._coming = True
                     door.coming += 1
-            self._read, self._at_start = data, True
+            # What did not come at rest may be a piece of a body: it proves nothing of what comes behind it.
+            self._read, self._at_start = data if at_rest else b"", True
         else:
             self._read, self._at_start = b"", data.endswith(_END)
         super().data_received(data)

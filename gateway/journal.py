@@ -147,12 +147,22 @@ class Lines:
                 dropped, self._dropped = self._dropped, 0
             if dropped:
                 events.append({"event": "lines_dropped", "lines": dropped, "level": "warning", "at": time.time()})
-            self._put([f"{_written(event)}\n".encode() for event in events])
+            self._put([self._line(event) for event in events])
             del events
             with self._lock:
                 self._writing = 0
                 if not self._waiting:
                     self._none.set()
+
+    def _line(self, event: MutableMapping[str, Any]) -> bytes:
+        try:
+            return f"{_written(event)}\n".encode()
+        except (
+            Exception
+        ):  # what cannot be written (it changes meanwhile, or holds itself) costs its line, not the next ones
+            with self._lock:
+                self._dropped += 1
+            return b""
 
     def _put(self, lines: list[bytes]) -> None:
         """Whole lines together, as far as a pipe takes them in one piece."""

@@ -190,15 +190,17 @@ async def test_reads_sent_one_behind_the_other_are_answered_in_their_order(start
         assert [(await one.answer())[2]["data"]["what"] for _ in range(4)] == ["slow", "quick", "quick", "quick"]
 
 
-async def test_a_body_that_looks_like_a_read_is_a_body(full: Gateway) -> None:
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+async def test_a_body_that_looks_like_reads_is_a_body(full: Gateway, pieces: int) -> None:
     """Its request was answered before it came."""
     inner = read()
     head = b"POST /counter/test/orders HTTP/1.1\r\nContent-Type: application/json\r\nIdempotency-Key: 1\r\n" + HEAD
     async with line(full) as one:
-        assert (await one.ask(head + f"Content-Length: {len(inner)}\r\n\r\n".encode()))[0] == 503
-        one.writer.write(inner)
-        await one.writer.drain()
-        await asyncio.sleep(0.05)
+        assert (await one.ask(head + f"Content-Length: {pieces * len(inner)}\r\n\r\n".encode()))[0] == 503
+        for _ in range(pieces):
+            one.writer.write(inner)
+            await one.writer.drain()
+            await asyncio.sleep(0.05)
         Counter.release.set()
         await until(lambda: full.server.dispatch.room() == 2)
         assert (await one.ask(read()))[2]["data"] == {"what": "quick"}  # not one more refusal

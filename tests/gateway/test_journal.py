@@ -141,6 +141,17 @@ def test_what_waits_is_bounded_and_what_is_dropped_is_counted(pipe: tuple[int, i
     assert events(read(pipe[0])) == ["again"]
 
 
+def test_what_cannot_be_written_costs_its_own_line_and_is_counted(pipe: tuple[int, int]) -> None:
+    lines = Lines(pipe[1], pause=0.0)
+    endless: dict[str, object] = {}
+    endless["itself"] = endless
+    lines.msg({**told("before"), "value": endless})
+    lines.flush()
+    lines.msg(told("after"))
+    lines.flush()
+    assert sorted(events(read(pipe[0]))) == ["after", "lines_dropped"]
+
+
 def test_a_line_tells_the_instant_it_was_said_not_the_one_it_was_written(pipe: tuple[int, int]) -> None:
     lines = Lines(pipe[1], pause=0.0)
     lines.msg(told("then"))
